@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Waiting. Any number of threads wait on a handle; whoever gets receive_lock drains the ring for all.
+ *
+ * First everybody polls, for a while that recent replies taught: tightly at first, then with pauses; and
+ * where more threads wait than there are other CPUs, each lets the others run instead. Then they sleep:
+ * one, holding receive_lock, in the kernel with the ring's interrupt on; the others on the states of their
+ * requests, until their replies come or the one who drained leaves and wakes the next.
+ */
+#include <linux/futex.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "local.h"
+
+#define TIGHT_LOOKS 1000u /* `pause` costs 45 ns, a third of a cache line's way across */
+#define LOOKS_PER_CLOCK 32u
+#define POLL_MAX_NS 200000u /* a sleeping host takes 45 to 90 us to wake up and answer */
+#define POLL_MIN_NS 5000u
+#define FIRST_GUESS_NS 60000u
+#define SOCKET_NS 10000000u /* how often one who never sleeps looks whether the host lives */
+
+/* ---- Learning ------------------------------------------------------------------------------------------ */
+
+void wait_learn(struct local *local, uint64_t took_ns)
+{
+	uint64_t usual = __atomic_load_n(&local->usual_ns, __ATOMIC_RELAXED);
+
+	if (!usual)
+		usual = FIRST_GUESS_NS;
+	if (took_ns > 4 * POLL_MAX_NS)
+		took_ns = 4 * POLL_MAX_NS;
+	__atomic_store_n(&local->usual_ns, (7 * usual + took_ns) / 8, __ATOMIC_RELAXED);
+}
+
+/* How long polling is worth it. */
+static uint64_t poll_for_ns(const struct local *local)
+{
+	uint64_t usual = __atomic_load_n(&local->usual_ns, __ATOMIC_RELAXED);
+
+	if (local->base.poll == WINAPI_POLL_NEVER)
+		return 0;
+	if (local->base.poll == WINAPI_POLL_ALWAYS)
+		return UINT64_MAX;
+	if (!usual)
+		usual = FIRST_GUESS_NS;
+	if (usual > POLL_MAX_NS)
+		return POLL_MIN_NS;
+	return 3 * usual > POLL_MAX_NS ? POLL_MAX_NS : 3 * usual + POLL_MIN_NS;
+}
+
+/* ---- Looking ------------------------------------------------------------------------------------------- */
+
+bool replies_pending(const struct local *local)
+{
+	return VMBUS_RING_PEEK(&local->in.shared->write_index) !=
+	       __atomic_load_n(&local->read_hint, __ATOMIC_RELAXED);
+}
+
+static bool lost(const struct local *local)
+{
+	return __atomic_load_n(&local->lost, __ATOMIC_RELAXED);
+}
+
+static bool ended(const struct request *request)
+{
+	uint32_t state = __atomic_load_n(&request->state, __ATOMIC_ACQUIRE);
+
+	return state == REQUEST_DONE || state == REQUEST_ENDING;
+}
+
+static void try_drain(struct local *local)
+{
+	if (!lock_try(&local->receive_lock))
+		return;
+	calls_drain(local);
+	lock_drop(&local->receive_lock);
+	wake_next_sleeper(local);
+}
+
+/* More threads are in this handle than there are CPUs beside the host's. (One of `inside` is the owner.) */
+static bool crowded(const struct local *local)
+{
+	return __atomic_load_n(&local->base.inside, __ATOMIC_RELAXED) > local->cpus + 1;
+}
+
+static void relax(const struct local *local, uint32_t looks)
+{
+	if (crowded(local))
+		sched_yield();
+	else if (looks > TIGHT_LOOKS)
+		__builtin_ia32_pause();
+}
+
+/* What a thread waits for: a request's end, or something of the caller's. */
+struct wish {
+	struct local *local;
+	struct request *request;
+	bool (*enough)(struct local *local);
+	uint64_t begin;
+	uint64_t deadline;
+};
+
+static bool fulfilled(const struct wish *wish)
+{
+	if (wish->request)
+		return ended(wish->request);
+	return wish->enough(wish->local);
+}
+
+static bool over(const struct wish *wish, uint64_t now)
+{
+	return now >= wish->deadline || lost(wish->local);
+}
+
+/* True: no need to sleep. */
+static bool poll_for(const struct wish *wish)
+{
+	struct local *local = wish->local;
+	uint64_t window = poll_for_ns(local), looked = wish->begin;
+	uint32_t looks = 0;
+
+	if (!window)
+		return fulfilled(wish);
+	for (;; looks++) {
+		uint64_t now;
+
+		if (replies_pending(local))
+			try_drain(local);
+		if (fulfilled(wish)) {
+			if (looks > TIGHT_LOOKS)
+				wait_learn(local, clock_ns() - wish->begin);
+			else if (local->base.poll == WINAPI_POLL_ADAPTIVE)
+				wait_learn(local, TIGHT_LOOKS);
+			return true;
+		}
+		relax(local, looks);
+		if (looks % LOOKS_PER_CLOCK)
+			continue;
+		now = clock_ns();
+		if (over(wish, now))
+			return true;
+		if (now - wish->begin > window)
+			return false;
+		if (now - looked > SOCKET_NS) {
+			looked = now;
+			bus_look(local);
+		}
+	}
+}
+
+/* ---- Sleeping ------------------------------------------------------------------------------------------ */
+
+static struct timespec *left_until(uint64_t deadline, uint64_t now, struct timespec *left)
+{
+	uint64_t ns = deadline > now ? deadline - now : 0;
+
+	if (deadline == NO_DEADLINE)
+		return NULL;
+	left->tv_sec = (time_t)(ns / 1000000000u);
+	left->tv_nsec = (long)(ns % 1000000000u);
+	return left;
+}
+
+static void clear_call(struct local *local)
+{
+	uint64_t count;
+
+	if (read(local->call_fd, &count, sizeof(count)) < 0)
+		return; /* nothing there */
+}
+
+/* With receive_lock: in the kernel until the host calls, the socket speaks, or time is up. */
+static void sleep_for_all(struct local *local, uint64_t deadline)
+{
+	struct pollfd fds[] = { { .fd = local->call_fd, .events = POLLIN },
+				{ .fd = local->socket, .events = POLLIN } };
+	struct timespec left;
+
+	if (vmbus_ring_release(&local->in, true))
+		local_kick(local);
+	if (vmbus_ring_unmask(&local->in) || lost(local)) {
+		vmbus_ring_mask(&local->in);
+		return;
+	}
+	__atomic_fetch_add(&local->sleeps, 1, __ATOMIC_RELAXED);
+	ppoll(fds, 2, left_until(deadline, clock_ns(), &left), NULL);
+	vmbus_ring_mask(&local->in);
+	if (fds[0].revents)
+		clear_call(local);
+	if (fds[1].revents)
+		bus_look(local);
+}
+
+static void add_sleeper(struct local *local, struct request *request)
+{
+	lock_take(&local->sleepers_lock);
+	request->next_sleeper = local->sleepers;
+	local->sleepers = request;
+	__atomic_fetch_add(&local->sleeper_count, 1, __ATOMIC_SEQ_CST);
+	lock_drop(&local->sleepers_lock);
+}
+
+static void remove_sleeper(struct local *local, struct request *request)
+{
+	struct request **at = &local->sleepers;
+
+	lock_take(&local->sleepers_lock);
+	while (*at && *at != request)
+		at = &(*at)->next_sleeper;
+	if (*at)
+		*at = request->next_sleeper;
+	__atomic_fetch_sub(&local->sleeper_count, 1, __ATOMIC_SEQ_CST);
+	lock_drop(&local->sleepers_lock);
+}
+
+void wait_wake(struct request *request)
+{
+	syscall(SYS_futex, &request->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* Somebody who drained for all goes: one who sleeps has to take over. */
+void wake_next_sleeper(struct local *local)
+{
+	if (!__atomic_load_n(&local->sleeper_count, __ATOMIC_SEQ_CST))
+		return;
+	lock_take(&local->sleepers_lock);
+	for (struct request *r = local->sleepers; r; r = r->next_sleeper) {
+		uint32_t sleeping = REQUEST_SLEEPING;
+
+		if (__atomic_compare_exchange_n(&r->state, &sleeping, REQUEST_PENDING, false,
+						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+			wait_wake(r);
+			break;
+		}
+	}
+	lock_drop(&local->sleepers_lock);
+}
+
+/* Without receive_lock: on the request's state, until it ends or the lock is to be had. */
+static void sleep_on_request(struct local *local, struct request *request, uint64_t deadline)
+{
+	uint32_t pending = REQUEST_PENDING;
+	struct timespec left;
+
+	add_sleeper(local, request);
+	if (__atomic_compare_exchange_n(&request->state, &pending, REQUEST_SLEEPING, false,
+					__ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+		/* Whoever drops the lock from here on sees us; who did before leaves it free. */
+		if (__atomic_load_n(&local->receive_lock.word, __ATOMIC_SEQ_CST) && !lost(local))
+			syscall(SYS_futex, &request->state, FUTEX_WAIT_PRIVATE, REQUEST_SLEEPING,
+				left_until(deadline, clock_ns(), &left), NULL, 0);
+		pending = REQUEST_SLEEPING;
+		__atomic_compare_exchange_n(&request->state, &pending, REQUEST_PENDING, false,
+					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	}
+	remove_sleeper(local, request);
+}
+
+/* A thread that waits for no request of its own has no state to sleep on: shortly, then. */
+#define NAP_NS 1000000u
+
+static void nap(uint64_t deadline)
+{
+	uint64_t now = clock_ns(), until = now + NAP_NS < deadline ? now + NAP_NS : deadline;
+	struct timespec left;
+
+	nanosleep(left_until(until, now, &left), NULL);
+}
+
+static void sleep_once(const struct wish *wish)
+{
+	struct local *local = wish->local;
+
+	if (lock_try(&local->receive_lock)) {
+		calls_drain(local);
+		if (!fulfilled(wish))
+			sleep_for_all(local, wish->deadline);
+		calls_drain(local);
+		lock_drop(&local->receive_lock);
+		wake_next_sleeper(local);
+	} else if (wish->request) {
+		sleep_on_request(local, wish->request, wish->deadline);
+	} else {
+		nap(wish->deadline);
+	}
+}
+
+static void wait(const struct wish *wish)
+{
+	if (poll_for(wish))
+		return;
+	while (!fulfilled(wish) && !over(wish, clock_ns()))
+		sleep_once(wish);
+	wait_learn(wish->local, clock_ns() - wish->begin);
+}
+
+void wait_for(struct local *local, struct request *request, uint64_t begin)
+{
+	struct wish wish = { .local = local, .request = request, .begin = begin,
+			     .deadline = request->deadline };
+
+	wait(&wish);
+}
+
+void wait_for_traffic(struct local *local, uint64_t begin, uint64_t deadline,
+		      bool (*enough)(struct local *local))
+{
+	struct wish wish = { .local = local, .enough = enough, .begin = begin, .deadline = deadline };
+
+	wait(&wish);
+}
+
+/* The end: nobody may go on sleeping. */
+void wait_wake_all(struct local *local)
+{
+	static const uint64_t one = 1;
+
+	if (write(local->call_fd, &one, sizeof(one)) < 0)
+		return; /* full: readable anyway */
+	lock_take(&local->sleepers_lock);
+	for (struct request *r = local->sleepers; r; r = r->next_sleeper) {
+		uint32_t sleeping = REQUEST_SLEEPING;
+
+		__atomic_compare_exchange_n(&r->state, &sleeping, REQUEST_PENDING, false,
+					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+		wait_wake(r);
+	}
+	lock_drop(&local->sleepers_lock);
+}

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+#include "device.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "guest.h"
+#include "hostd.h"
+
+#define BUDGET 64u /* packets of one channel before the next has its turn */
+#define PUBLISH_EVERY 8u /* replies: the guest starts on them while more are made */
+
+/* A GPADL that the core uses, in the core's words, with what its return will need. */
+struct mapping {
+	struct mapping *next;
+	struct device *device;
+	uint32_t gpadl;
+	struct task unmap_task;
+	struct wp_segment segment[];
+};
+
+/* The pages of a GPA-direct packet until its completion. */
+struct external {
+	struct external *next;
+	struct external **link;
+	struct wp_segments segments;
+	struct wp_segment segment[];
+};
+
+/* The device whose packets this thread is taking: it publishes at the end of the turn. */
+static __thread struct device *in_turn;
+
+/* ---- Polling ---------------------------------------------------------------------------------------- */
+
+static void activate(struct device *device)
+{
+	struct ring_thread *thread = device->guest->thread;
+
+	if (device->active)
+		return;
+	device->active = true;
+	device->next_active = thread->active;
+	thread->active = device;
+	vmbus_channel_mask(device->channel);
+}
+
+static void deactivate(struct device *device)
+{
+	struct device **at = &device->guest->thread->active;
+
+	if (!device->active)
+		return;
+	while (*at != device)
+		at = &(*at)->next_active;
+	*at = device->next_active;
+	device->active = false;
+}
+
+bool device_stop_polling(struct device *device)
+{
+	bool more = vmbus_channel_unmask(device->channel);
+
+	/* What can't be taken now isn't worth staying awake for: `resume` or the guest's signal comes. */
+	if (more && !device->stalled && !device->draining) {
+		vmbus_channel_mask(device->channel);
+		return false;
+	}
+	deactivate(device);
+	return true;
+}
+
+/* ---- Packets ---------------------------------------------------------------------------------------- */
+
+static struct external *external_new(struct device *device, const struct vmbus_packet *packet)
+{
+	struct external *ext = malloc(sizeof(*ext) + packet->segment_count * sizeof(ext->segment[0]));
+
+	if (!ext)
+		return NULL;
+	for (uint32_t i = 0; i < packet->segment_count; i++)
+		ext->segment[i] = (struct wp_segment){ packet->segments[i].data,
+						       packet->segments[i].size };
+	ext->segments = (struct wp_segments){ ext->segment, packet->segment_count,
+					      packet->segment_bytes };
+	wp_lock(&device->out_lock);
+	ext->next = device->externals;
+	ext->link = &device->externals;
+	if (ext->next)
+		ext->next->link = &ext->next;
+	device->externals = ext;
+	wp_unlock(&device->out_lock);
+	return ext;
+}
+
+/* Under out_lock. */
+static void external_free(struct external *ext)
+{
+	if (!ext)
+		return;
+	*ext->link = ext->next;
+	if (ext->next)
+		ext->next->link = ext->link;
+	free(ext);
+}
+
+bool device_uses(struct device *device, const uint8_t *start, size_t size)
+{
+	bool uses = false;
+
+	wp_lock(&device->out_lock);
+	for (const struct external *e = device->externals; e && !uses; e = e->next)
+		for (uint32_t i = 0; i < e->segments.count && !uses; i++)
+			uses = e->segment[i].data >= start && e->segment[i].data < start + size;
+	wp_unlock(&device->out_lock);
+	return uses;
+}
+
+/* 1: taken, 0: none or not now, negative: the guest is broken. */
+static int take_packet(struct device *device)
+{
+	struct vmbus_packet packet;
+	struct external *ext = NULL;
+	enum wp_packet_result result;
+	int got = vmbus_channel_next(device->channel, &packet);
+
+	if (got <= 0)
+		return got;
+	if (!packet.wants_completion || !packet.transaction_id) {
+		vmbus_channel_leave(device->channel, &packet);
+		return -EPROTO;
+	}
+	if (packet.segments) {
+		ext = external_new(device, &packet);
+		vmbus_channel_leave(device->channel, &packet);
+		if (!ext)
+			return -ENOMEM;
+	}
+	result = wp_channel_packet(device->core, ext, packet.transaction_id, packet.payload,
+				   packet.payload_size, ext ? &ext->segments : NULL);
+	if (result == WP_PACKET_TAKEN) {
+		vmbus_channel_take(device->channel, &packet);
+		return 1;
+	}
+	wp_lock(&device->out_lock);
+	external_free(ext);
+	wp_unlock(&device->out_lock);
+	device->stalled = result == WP_PACKET_BUSY;
+	return device->stalled ? 0 : -EPROTO;
+}
+
+static void publish(struct device *device)
+{
+	wp_lock(&device->out_lock);
+	vmbus_channel_publish(device->channel);
+	wp_unlock(&device->out_lock);
+}
+
+/* Replies that waited for room. */
+static void flush(struct device *device)
+{
+	in_turn = device;
+	wp_channel_flush(device->core);
+	in_turn = NULL;
+	publish(device);
+}
+
+bool device_turn(struct device *device)
+{
+	unsigned int taken = 0;
+	int got = 0;
+
+	if (guest_memory_faulted(&device->guest->memory)) {
+		guest_fail(device->guest, "its memory faulted");
+		return true;
+	}
+	if (wp_channel_blocked(device->core))
+		flush(device);
+	if (!vmbus_channel_pending(device->channel) || device->stalled || device->draining)
+		return false;
+	in_turn = device;
+	while (taken < BUDGET && (got = take_packet(device)) > 0)
+		if (++taken % PUBLISH_EVERY == 0)
+			publish(device);
+	in_turn = NULL;
+	publish(device);
+	vmbus_channel_release(device->channel, false);
+	if (got < 0) {
+		guest_complain(device->guest, got == -ENOMEM ? "no memory for a packet: channel rescinded" :
+							       "malformed packet: channel rescinded");
+		vmbus_channel_rescind(device->channel);
+	}
+	return taken || got < 0;
+}
+
+/* ---- The provider core's side ---------------------------------------------------------------------- */
+
+static int complete(void *transport, void *packet, uint64_t request_id, const void *reply, uint32_t size)
+{
+	struct device *device = transport;
+	int err = -ENODEV;
+
+	wp_lock(&device->out_lock);
+	if (device->out_open)
+		err = vmbus_channel_send(device->channel, VMBUS_PACKET_COMPLETION, 0, request_id, reply,
+					 size);
+	if (!err && in_turn != device)
+		vmbus_channel_publish(device->channel);
+	if (err != -EAGAIN)
+		external_free(packet);
+	wp_unlock(&device->out_lock);
+	if (packet && err != -EAGAIN)
+		guest_memory_idle(device->guest);
+	return err;
+}
+
+static int map_gpadl(void *transport, uint32_t gpadl, struct wp_segments *segments)
+{
+	struct device *device = transport;
+	const struct vmbus_segment *runs;
+	struct mapping *mapping;
+	uint32_t count;
+	int err = vmbus_gpadl_map(device->channel, gpadl, &runs, &count);
+
+	if (err)
+		return err;
+	mapping = malloc(sizeof(*mapping) + count * sizeof(mapping->segment[0]));
+	if (!mapping) {
+		vmbus_gpadl_unmap(device->channel, gpadl);
+		return -ENOMEM;
+	}
+	mapping->device = device;
+	mapping->gpadl = gpadl;
+	*segments = (struct wp_segments){ .segment = mapping->segment, .count = count };
+	for (uint32_t i = 0; i < count; i++) {
+		mapping->segment[i] = (struct wp_segment){ runs[i].data, runs[i].size };
+		segments->size += runs[i].size;
+	}
+	wp_lock(&device->out_lock);
+	mapping->next = device->mappings;
+	device->mappings = mapping;
+	wp_unlock(&device->out_lock);
+	return 0;
+}
+
+static void unmap_now(struct task *task)
+{
+	struct mapping *mapping =
+		(struct mapping *)((char *)task - offsetof(struct mapping, unmap_task));
+
+	vmbus_gpadl_unmap(mapping->device->channel, mapping->gpadl);
+	guest_memory_idle(mapping->device->guest);
+	free(mapping);
+}
+
+/* On any thread; the server is the ring thread's. */
+static void unmap_gpadl(void *transport, uint32_t gpadl)
+{
+	struct device *device = transport;
+	struct mapping **at = &device->mappings;
+	struct mapping *mapping;
+
+	wp_lock(&device->out_lock);
+	while ((*at)->gpadl != gpadl)
+		at = &(*at)->next;
+	mapping = *at;
+	*at = mapping->next;
+	wp_unlock(&device->out_lock);
+	mapping->unmap_task.run = unmap_now;
+	ring_thread_post(device->guest->thread, &mapping->unmap_task);
+}
+
+static void resume_now(struct task *task)
+{
+	struct device *device = (struct device *)((char *)task - offsetof(struct device, resume_task));
+
+	__atomic_store_n(&device->resume_posted, 0, __ATOMIC_RELEASE);
+	device->stalled = false;
+	if (device->core)
+		activate(device);
+}
+
+static void resume(void *transport)
+{
+	struct device *device = transport;
+
+	if (!__atomic_exchange_n(&device->resume_posted, 1, __ATOMIC_ACQ_REL)) {
+		device->resume_task.run = resume_now;
+		ring_thread_post(device->guest->thread, &device->resume_task);
+	}
+}
+
+static void closed_now(struct task *task)
+{
+	struct device *device = (struct device *)((char *)task - offsetof(struct device, closed_task));
+	struct guest *guest = device->guest;
+
+	vmbus_channel_closed(device->channel);
+	guest_channel_closed(guest);
+}
+
+/* Posted also when on the ring thread, so that it comes after the unmappings that were posted before. */
+static void closed(void *transport)
+{
+	struct device *device = transport;
+
+	device->closed_task.run = closed_now;
+	ring_thread_post(device->guest->thread, &device->closed_task);
+}
+
+static const struct wp_transport_ops transport_ops = {
+	.complete = complete,
+	.map_gpadl = map_gpadl,
+	.unmap_gpadl = unmap_gpadl,
+	.resume = resume,
+	.closed = closed,
+};
+
+/* ---- The VMBus server's side ------------------------------------------------------------------------ */
+
+static uint32_t opened(void *arg, struct vmbus_channel *channel)
+{
+	struct device *device = arg;
+
+	device->channel = channel;
+	device->stalled = false;
+	device->core = wp_channel_open(device->guest->thread->hostd->provider, &transport_ops, device,
+				       &device->guest->identity);
+	if (!device->core)
+		return 0xc000009au; /* STATUS_INSUFFICIENT_RESOURCES */
+	device->out_open = true;
+	if (device->guest->thread->poll == HOSTD_POLL_ALWAYS)
+		activate(device);
+	return 0;
+}
+
+static void closing(void *arg, struct vmbus_channel *channel)
+{
+	struct device *device = arg;
+	struct wp_channel *core = device->core;
+
+	(void)channel;
+	deactivate(device);
+	wp_lock(&device->out_lock);
+	device->out_open = false;
+	wp_unlock(&device->out_lock);
+	device->core = NULL;
+	wp_channel_close(core);
+}
+
+static void kicked(void *arg, struct vmbus_channel *channel)
+{
+	struct device *device = arg;
+
+	(void)channel;
+	if (wp_channel_blocked(device->core))
+		flush(device);
+	activate(device);
+}
+
+static const struct vmbus_device_ops device_ops = {
+	.opened = opened,
+	.closing = closing,
+	.kicked = kicked,
+};
+
+void device_describe(struct device *device, struct vmbus_offer *offer)
+{
+	static const uint8_t type[16] = WINAPI_INTERFACE_GUID_BYTES;
+
+	*offer = (struct vmbus_offer){ .ops = &device_ops, .device = device };
+	memcpy(offer->interface_type, type, sizeof(type));
+	if (getrandom(offer->interface_instance, 16, 0) != 16)
+		memcpy(offer->interface_instance, &device, sizeof(device)); /* any will do */
+}
+
+void device_init(struct device *device, struct guest *guest)
+{
+	*device = (struct device){ .guest = guest };
+	wp_lock_init(&device->out_lock);
+}
+
+void device_free(struct device *device)
+{
+	wp_lock_destroy(&device->out_lock);
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+#include "guard.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/*
+ * A list that only grows, so that the signal handler can walk it without a lock at any moment. An
+ * entry whose size is 0 is free for the next range.
+ */
+struct guard_range {
+	struct guard_range *next;
+	uintptr_t start;
+	size_t size; /* stored last, cleared first */
+	uint32_t *faulted;
+};
+
+static struct guard_range *ranges;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct guard_range *find(uintptr_t address)
+{
+	struct guard_range *range = __atomic_load_n(&ranges, __ATOMIC_ACQUIRE);
+
+	for (; range; range = range->next) {
+		size_t size = __atomic_load_n(&range->size, __ATOMIC_ACQUIRE);
+
+		if (size && address - range->start < size)
+			return range;
+	}
+	return NULL;
+}
+
+static void on_sigbus(int signal, siginfo_t *info, void *context)
+{
+	uintptr_t page = (uintptr_t)info->si_addr & ~(uintptr_t)4095;
+	struct guard_range *range = find(page);
+	int saved = errno;
+
+	(void)signal;
+	(void)context;
+	if (range && mmap((void *)page, 4096, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) {
+		__atomic_store_n(range->faulted, 1, __ATOMIC_RELEASE);
+		errno = saved;
+		return;
+	}
+	/* Not a guest's: the access faults again, and then the default action ends the process. */
+	sigaction(SIGBUS, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
+}
+
+int guard_install(void)
+{
+	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+
+	return sigaction(SIGBUS, &action, NULL) ? -errno : 0;
+}
+
+struct guard_range *guard_watch(void *start, size_t size, uint32_t *faulted)
+{
+	struct guard_range *range;
+
+	pthread_mutex_lock(&lock);
+	for (range = ranges; range && range->size; range = range->next)
+		;
+	if (!range) {
+		range = calloc(1, sizeof(*range));
+		if (range) {
+			range->next = ranges;
+			__atomic_store_n(&ranges, range, __ATOMIC_RELEASE);
+		}
+	}
+	if (range) {
+		range->start = (uintptr_t)start;
+		range->faulted = faulted;
+		__atomic_store_n(&range->size, size, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&lock);
+	return range;
+}
+
+void guard_forget(struct guard_range *range)
+{
+	if (!range)
+		return;
+	pthread_mutex_lock(&lock);
+	__atomic_store_n(&range->size, 0, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&lock);
+}

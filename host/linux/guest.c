@@ -1,0 +1,664 @@
+/* SPDX-License-Identifier: MIT */
+#include "guest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "hostd.h"
+
+#define MAX_OUTGOING 4096u /* records: a guest that doesn't read its socket is dropped */
+#define RECORDS_A_TURN 64
+
+/* ---- Log -------------------------------------------------------------------------------------------- */
+
+void guest_complain(struct guest *guest, const char *what)
+{
+	if (log_allowed(&guest->log_limit))
+		wp_log(WP_LOG_WARNING, "guest %u: %s", guest->number, what);
+}
+
+void guest_fail(struct guest *guest, const char *why)
+{
+	if (guest->fd < 0)
+		return;
+	wp_log(WP_LOG_WARNING, "guest %u: %s: dropped", guest->number, why);
+	guest_drop(guest);
+}
+
+/* ---- Sending ---------------------------------------------------------------------------------------- */
+
+struct outgoing {
+	struct outgoing *next;
+	int fd; /* to go with it, ours to close; -1: none */
+	size_t size;
+	uint8_t data[];
+};
+
+/* 0, -EAGAIN, or another -errno. */
+static int send_record(int socket, const void *data, size_t size, int fd)
+{
+	union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { .iov_base = (void *)data, .iov_len = size };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		struct cmsghdr *header;
+
+		memset(&control, 0, sizeof(control));
+		message.msg_control = &control;
+		message.msg_controllen = sizeof(control.space);
+		header = CMSG_FIRSTHDR(&message);
+		header->cmsg_level = SOL_SOCKET;
+		header->cmsg_type = SCM_RIGHTS;
+		header->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(header), &fd, sizeof(int));
+	}
+	return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+static void await_writable(struct guest *guest, bool await)
+{
+	struct epoll_event event = { .events = EPOLLIN | (await ? EPOLLOUT : 0u),
+				     .data.ptr = &guest->source };
+
+	if (guest->writable_awaited != await)
+		epoll_ctl(guest->thread->epoll, EPOLL_CTL_MOD, guest->fd, &event);
+	guest->writable_awaited = await;
+}
+
+static void enqueue(struct guest *guest, const void *data, size_t size, int fd)
+{
+	struct outgoing *record;
+
+	if (guest->out_count == MAX_OUTGOING) {
+		guest_fail(guest, "doesn't read its socket");
+		return;
+	}
+	record = malloc(sizeof(*record) + size);
+	if (!record) {
+		guest_fail(guest, "no memory for its messages");
+		return;
+	}
+	record->next = NULL;
+	record->fd = fd >= 0 ? dup(fd) : -1;
+	record->size = size;
+	memcpy(record->data, data, size);
+	*guest->out_last = record;
+	guest->out_last = &record->next;
+	guest->out_count++;
+	await_writable(guest, true);
+}
+
+static void dequeue(struct guest *guest)
+{
+	struct outgoing *record = guest->out;
+
+	guest->out = record->next;
+	if (!guest->out)
+		guest->out_last = &guest->out;
+	guest->out_count--;
+	if (record->fd >= 0)
+		close(record->fd);
+	free(record);
+}
+
+static void flush_queue(struct guest *guest)
+{
+	while (guest->out) {
+		int err = send_record(guest->fd, guest->out->data, guest->out->size, guest->out->fd);
+
+		if (err == -EAGAIN)
+			return;
+		dequeue(guest);
+	}
+	await_writable(guest, false);
+}
+
+/* A socket that fails is noticed when it is read. */
+static void guest_send(struct guest *guest, uint32_t type, const void *payload, uint32_t size, int fd)
+{
+	struct {
+		struct vmbus_user_header header;
+		uint8_t payload[sizeof(struct vmbus_user_message)];
+	} record = { .header = { .type = type, .size = size } };
+	size_t total = sizeof(record.header) + size;
+
+	if (guest->fd < 0)
+		return;
+	memcpy(record.payload, payload, size);
+	if (guest->out || send_record(guest->fd, &record, total, fd) == -EAGAIN)
+		enqueue(guest, &record, total, fd);
+}
+
+/* ---- What the VMBus server asks for ----------------------------------------------------------------- */
+
+/* A channel's way to wake us: its eventfd, in the guest's hands too. */
+struct kick {
+	struct kick *next;
+	struct source source;
+	struct guest *guest;
+	struct vmbus_channel *channel;
+	int fd;
+	struct task free_task;
+};
+
+static void on_kick(struct source *source, uint32_t events)
+{
+	struct kick *kick = (struct kick *)((char *)source - offsetof(struct kick, source));
+
+	(void)events;
+	if (kick->fd >= 0)
+		vmbus_channel_kick(kick->channel);
+}
+
+static void send_message(void *owner, uint32_t vp, const void *message, uint32_t size)
+{
+	struct vmbus_user_message out = { .connection_id = vp };
+
+	memcpy(out.data, message, size);
+	guest_send(owner, VMBUS_USER_HOST_MESSAGE, &out,
+		   (uint32_t)offsetof(struct vmbus_user_message, data) + size, -1);
+}
+
+static uint8_t *translate(void *owner, uint64_t gpa, uint64_t size)
+{
+	struct guest *guest = owner;
+
+	return guest_memory_translate(&guest->memory, gpa, size);
+}
+
+static void *map_ring(void *owner, const uint64_t *pfn, uint32_t count)
+{
+	struct guest *guest = owner;
+
+	return guest_memory_map_ring(&guest->memory, pfn, count);
+}
+
+static void unmap_ring(void *owner, void *ring, uint32_t count)
+{
+	struct guest *guest = owner;
+
+	(void)count;
+	guest_memory_unmap_ring(&guest->memory, ring);
+	guest_memory_idle(guest);
+}
+
+/* The relid's bit in SINT2's part of the VP's event flags page, 256 bytes for each SINT. */
+static void set_event_flag(struct guest *guest, uint64_t page, uint32_t relid)
+{
+	uint64_t at = page + VMBUS_SINT * 256u + relid / 32 * 4;
+	uint8_t *word = guest_memory_translate(&guest->memory, at, 4);
+
+	if (word)
+		__atomic_fetch_or((uint32_t *)word, 1u << relid % 32, __ATOMIC_SEQ_CST);
+}
+
+static void signal_guest(void *owner, uint32_t relid, uint32_t vp)
+{
+	static const uint64_t one = 1;
+	struct guest *guest = owner;
+	struct guest_vp *to;
+
+	wp_lock(&guest->vp_lock);
+	to = &guest->vp[vp < VMBUS_USER_MAX_VPS && guest->vp[vp].call >= 0 ? vp : 0];
+	if (to->call >= 0) {
+		if (to->flags_gpa != VMBUS_USER_FLAGS_OFF)
+			set_event_flag(guest, to->flags_gpa, relid);
+		if (write(to->call, &one, sizeof(one)) < 0 && errno != EAGAIN)
+			wp_log(WP_LOG_WARNING, "guest %u can't be called: errno %d", guest->number, errno);
+	}
+	wp_unlock(&guest->vp_lock);
+}
+
+static int channel_added(void *owner, struct vmbus_channel *channel, uint32_t relid,
+			 uint32_t connection_id)
+{
+	struct vmbus_user_channel added = { .relid = relid, .connection_id = connection_id };
+	struct guest *guest = owner;
+	struct kick *kick = calloc(1, sizeof(*kick));
+
+	if (!kick)
+		return -ENOMEM;
+	kick->guest = guest;
+	kick->channel = channel;
+	kick->source.ready = on_kick;
+	kick->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	/* Edge-triggered, so it never has to be read. */
+	if (kick->fd < 0 || ring_thread_watch(guest->thread, kick->fd, EPOLLIN | EPOLLET, &kick->source)) {
+		if (kick->fd >= 0)
+			close(kick->fd);
+		free(kick);
+		return -EMFILE;
+	}
+	kick->next = guest->kicks;
+	guest->kicks = kick;
+	guest_send(guest, VMBUS_USER_CHANNEL, &added, sizeof(added), kick->fd);
+	return 0;
+}
+
+static void kick_free(struct task *task)
+{
+	free((char *)task - offsetof(struct kick, free_task));
+}
+
+static void channel_gone(void *owner, struct vmbus_channel *channel, uint32_t relid)
+{
+	struct vmbus_user_channel gone = { .relid = relid };
+	struct guest *guest = owner;
+	struct kick **at = &guest->kicks, *kick;
+
+	while ((*at)->channel != channel)
+		at = &(*at)->next;
+	kick = *at;
+	*at = kick->next;
+	close(kick->fd); /* and with it, its place in epoll: the front-end's copy is another descriptor */
+	epoll_ctl(guest->thread->epoll, EPOLL_CTL_DEL, kick->fd, NULL);
+	kick->fd = -1;
+	kick->free_task.run = kick_free;
+	ring_thread_bury(guest->thread, &kick->free_task);
+	guest_send(guest, VMBUS_USER_CHANNEL_GONE, &gone, sizeof(gone), -1);
+}
+
+static void complain(void *owner, const char *what)
+{
+	guest_complain(owner, what);
+}
+
+static const struct vmbus_server_ops server_ops = {
+	.send_message = send_message,
+	.translate = translate,
+	.map_ring = map_ring,
+	.unmap_ring = unmap_ring,
+	.signal = signal_guest,
+	.channel_added = channel_added,
+	.channel_gone = channel_gone,
+	.complain = complain,
+};
+
+/* ---- Regions that leave ------------------------------------------------------------------------------ */
+
+static void region_done(struct guest *guest, uint64_t gpa, int err)
+{
+	struct vmbus_user_region_done done = { .gpa = gpa, .error = err };
+
+	guest_send(guest, VMBUS_USER_REGION_DONE, &done, sizeof(done), -1);
+}
+
+static bool region_used(struct guest *guest, const struct guest_region *region)
+{
+	return (guest->server && vmbus_server_uses(guest->server, region->gpa, region->size)) ||
+	       device_uses(&guest->device, region->data, region->size);
+}
+
+static void let_regions_leave(struct guest *guest)
+{
+	for (uint32_t i = 0; i < guest->memory.count;) {
+		struct guest_region *region = &guest->memory.regions[i];
+		uint64_t gpa = region->gpa;
+
+		if (!region->leaving || region_used(guest, region)) {
+			i++;
+			continue;
+		}
+		guest_memory_remove(&guest->memory, region);
+		region_done(guest, gpa, 0);
+	}
+}
+
+static void idle_now(struct task *task)
+{
+	struct guest *guest = (struct guest *)((char *)task - offsetof(struct guest, idle_task));
+
+	__atomic_store_n(&guest->idle_posted, 0, __ATOMIC_RELEASE);
+	let_regions_leave(guest);
+}
+
+void guest_memory_idle(struct guest *guest)
+{
+	if (!__atomic_load_n(&guest->memory.leaving, __ATOMIC_ACQUIRE))
+		return;
+	if (!__atomic_exchange_n(&guest->idle_posted, 1, __ATOMIC_ACQ_REL)) {
+		guest->idle_task.run = idle_now;
+		ring_thread_post(guest->thread, &guest->idle_task);
+	}
+}
+
+/* ---- Records from the front-end ---------------------------------------------------------------------- */
+
+struct incoming {
+	struct vmbus_user_header header;
+	uint8_t payload[VMBUS_USER_MAX_PAYLOAD];
+	int fd; /* the taker's; -1: none */
+};
+
+static int take_fd(struct incoming *in)
+{
+	int fd = in->fd;
+
+	in->fd = -1;
+	return fd;
+}
+
+static int refuse(struct guest *guest, int err, const char *reason)
+{
+	struct vmbus_user_refused refused = { .error = err };
+
+	strncpy(refused.reason, reason, sizeof(refused.reason) - 1);
+	guest_send(guest, VMBUS_USER_REFUSED, &refused, sizeof(refused), -1);
+	return err;
+}
+
+static int start_server(struct guest *guest, const struct vmbus_user_state *state,
+			const struct vmbus_user_entry *entries)
+{
+	const struct hostd_config *config = &guest->thread->hostd->config;
+	struct vmbus_user_ready ready = {
+		.version = VMBUS_USER_VERSION,
+		.max_regions = config->max_regions,
+		.max_region_bytes = config->max_region_bytes,
+	};
+	struct vmbus_offer offer;
+	int err;
+
+	guest->server = vmbus_server_create(&server_ops, guest, &config->vmbus);
+	if (!guest->server)
+		return refuse(guest, -ENOMEM, "out of memory");
+	guest_send(guest, VMBUS_USER_READY, &ready, sizeof(ready), -1);
+	err = vmbus_server_restore(guest->server, state, entries);
+	if (err)
+		return err;
+	device_describe(&guest->device, &offer);
+	guest->device.channel = vmbus_server_offer(guest->server, &offer);
+	return guest->device.channel ? 0 : -ENOMEM;
+}
+
+static int on_state(struct guest *guest, struct incoming *in)
+{
+	struct vmbus_user_state state;
+
+	if (guest->server || in->header.size < sizeof(state))
+		return -EPROTO;
+	memcpy(&state, in->payload, sizeof(state));
+	if (state.magic != VMBUS_USER_MAGIC)
+		return refuse(guest, -EPROTO, "not a vmbus-user front-end");
+	if (state.version != VMBUS_USER_VERSION)
+		return refuse(guest, -EPROTONOSUPPORT, "only version 1 of vmbus-user is spoken here");
+	if (state.reserved || state.entry_count > VMBUS_USER_MAX_ENTRIES ||
+	    in->header.size != sizeof(state) + state.entry_count * sizeof(struct vmbus_user_entry))
+		return refuse(guest, -EPROTO, "malformed STATE");
+	return start_server(guest, &state, (const void *)(in->payload + sizeof(state)));
+}
+
+static int on_region_add(struct guest *guest, struct incoming *in)
+{
+	struct vmbus_user_region region;
+
+	if (in->header.size != sizeof(region))
+		return -EPROTO;
+	memcpy(&region, in->payload, sizeof(region));
+	if (in->fd < 0)
+		region_done(guest, region.gpa, -EBADF);
+	else
+		region_done(guest, region.gpa,
+			    guest_memory_add(&guest->memory, region.gpa, region.size, take_fd(in)));
+	return 0;
+}
+
+static int on_region_del(struct guest *guest, struct incoming *in)
+{
+	struct vmbus_user_region request;
+	struct guest_region *region;
+
+	if (in->header.size != sizeof(request))
+		return -EPROTO;
+	memcpy(&request, in->payload, sizeof(request));
+	region = guest_memory_find(&guest->memory, request.gpa);
+	if (!region || region->leaving) {
+		region_done(guest, request.gpa, -ENOENT);
+		return 0;
+	}
+	guest_memory_leave(&guest->memory, region);
+	let_regions_leave(guest);
+	return 0;
+}
+
+static int on_vp(struct guest *guest, struct incoming *in)
+{
+	struct vmbus_user_vp vp;
+	int old;
+
+	if (in->header.size != sizeof(vp))
+		return -EPROTO;
+	memcpy(&vp, in->payload, sizeof(vp));
+	if (vp.index >= VMBUS_USER_MAX_VPS || vp.reserved || in->fd < 0)
+		return -EPROTO;
+	if (vp.event_flags_gpa != VMBUS_USER_FLAGS_OFF && vp.event_flags_gpa % VMBUS_PAGE_SIZE)
+		return -EPROTO;
+	wp_lock(&guest->vp_lock);
+	old = guest->vp[vp.index].call;
+	guest->vp[vp.index] = (struct guest_vp){ take_fd(in), vp.event_flags_gpa };
+	wp_unlock(&guest->vp_lock);
+	if (old >= 0)
+		close(old);
+	return 0;
+}
+
+static int on_message(struct guest *guest, struct incoming *in)
+{
+	const uint32_t head = offsetof(struct vmbus_user_message, data);
+
+	if (in->header.size < head || in->header.size > sizeof(struct vmbus_user_message))
+		return -EPROTO;
+	return vmbus_server_message(guest->server, in->payload + head, in->header.size - head);
+}
+
+static int on_record(struct guest *guest, struct incoming *in)
+{
+	if (in->header.type == VMBUS_USER_STATE)
+		return on_state(guest, in);
+	if (!guest->server)
+		return -EPROTO;
+	switch (in->header.type) {
+	case VMBUS_USER_REGION_ADD:
+		return on_region_add(guest, in);
+	case VMBUS_USER_REGION_DEL:
+		return on_region_del(guest, in);
+	case VMBUS_USER_VP:
+		return on_vp(guest, in);
+	case VMBUS_USER_GUEST_MESSAGE:
+		return on_message(guest, in);
+	default:
+		return -EPROTO;
+	}
+}
+
+/* The first descriptor of a record is its own; more than one is a fault of the sender's. */
+static int adopt_fds(struct msghdr *message, struct incoming *in)
+{
+	int err = message->msg_flags & MSG_CTRUNC ? -EPROTO : 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+		size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < count; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (in->fd < 0) {
+				in->fd = fd;
+			} else {
+				close(fd);
+				err = -EPROTO;
+			}
+		}
+	}
+	return err;
+}
+
+/* 1: a record, 0: none now, -errno: the connection is over. */
+static int receive(struct guest *guest, struct incoming *in)
+{
+	union {
+		char space[CMSG_SPACE(4 * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { .iov_base = in,
+			     .iov_len = sizeof(in->header) + sizeof(in->payload) };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+				  .msg_controllen = sizeof(control.space) };
+	ssize_t n = recvmsg(guest->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	in->fd = -1;
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	if (adopt_fds(&message, in))
+		return -EPROTO;
+	if (!n)
+		return -ECONNRESET;
+	if (message.msg_flags & MSG_TRUNC || (size_t)n < sizeof(in->header) ||
+	    in->header.size != (size_t)n - sizeof(in->header))
+		return -EPROTO;
+	return 1;
+}
+
+static int read_socket(struct guest *guest)
+{
+	struct incoming in;
+	int got = 0;
+
+	for (int i = 0; i < RECORDS_A_TURN && guest->fd >= 0; i++) {
+		got = receive(guest, &in);
+		if (got > 0) {
+			int err = on_record(guest, &in);
+
+			got = err ? err : got;
+		}
+		if (in.fd >= 0)
+			close(in.fd);
+		if (got <= 0)
+			break;
+	}
+	return got < 0 ? got : 0;
+}
+
+static void on_socket(struct source *source, uint32_t events)
+{
+	struct guest *guest = (struct guest *)((char *)source - offsetof(struct guest, source));
+	int err;
+
+	if (guest->fd < 0)
+		return;
+	if (events & EPOLLOUT)
+		flush_queue(guest);
+	if (guest->fd < 0 || !(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+		return;
+	err = read_socket(guest);
+	if (err == -ECONNRESET || err == -EPIPE)
+		guest_drop(guest);
+	else if (err)
+		guest_fail(guest, err == -ENOMEM ? "out of memory" : "broke the rules of vmbus-user or VMBus");
+}
+
+/* ---- Begin and end ----------------------------------------------------------------------------------- */
+
+static void guest_begin(struct task *task)
+{
+	struct guest *guest = (struct guest *)((char *)task - offsetof(struct guest, add_task));
+
+	guest->next = guest->thread->guests;
+	guest->thread->guests = guest;
+	wp_log(WP_LOG_DEBUG, "guest %u connected", guest->number);
+	if (ring_thread_watch(guest->thread, guest->fd, EPOLLIN, &guest->source))
+		guest_fail(guest, "no memory to watch its socket");
+}
+
+struct guest *guest_start(struct ring_thread *thread, int fd, const struct wp_identity *identity,
+			  bool trusted, unsigned int number)
+{
+	const struct hostd_config *config = &thread->hostd->config;
+	struct guest *guest = calloc(1, sizeof(*guest));
+
+	if (!guest) {
+		close(fd);
+		return NULL;
+	}
+	guest->thread = thread;
+	guest->number = number;
+	guest->fd = fd;
+	guest->source.ready = on_socket;
+	guest->identity = *identity;
+	guest->identity.known = !trusted;
+	guest->out_last = &guest->out;
+	wp_lock_init(&guest->vp_lock);
+	for (unsigned int i = 0; i < VMBUS_USER_MAX_VPS; i++)
+		guest->vp[i] = (struct guest_vp){ -1, VMBUS_USER_FLAGS_OFF };
+	guest_memory_init(&guest->memory, config->max_regions, config->max_region_bytes, trusted);
+	device_init(&guest->device, guest);
+	__atomic_fetch_add(&thread->guest_count, 1, __ATOMIC_RELAXED);
+	guest->add_task.run = guest_begin;
+	ring_thread_post(thread, &guest->add_task);
+	return guest;
+}
+
+static void guest_free(struct task *task)
+{
+	struct guest *guest = (struct guest *)((char *)task - offsetof(struct guest, free_task));
+	struct ring_thread *thread = guest->thread;
+	struct guest **at = &thread->guests;
+
+	while (*at != guest)
+		at = &(*at)->next;
+	*at = guest->next;
+	if (guest->server)
+		vmbus_server_destroy(guest->server);
+	while (guest->out)
+		dequeue(guest);
+	for (unsigned int i = 0; i < VMBUS_USER_MAX_VPS; i++)
+		if (guest->vp[i].call >= 0)
+			close(guest->vp[i].call);
+	guest_memory_free(&guest->memory);
+	device_free(&guest->device);
+	wp_lock_destroy(&guest->vp_lock);
+	wp_log(WP_LOG_DEBUG, "guest %u gone", guest->number);
+	__atomic_fetch_sub(&thread->guest_count, 1, __ATOMIC_RELAXED);
+	hostd_guest_gone(thread->hostd);
+	free(guest);
+}
+
+/* Events at hand may still name the guest, and its own tasks may be in the inbox: they run before. */
+static void guest_free_later(struct task *task)
+{
+	struct guest *guest = (struct guest *)((char *)task - offsetof(struct guest, free_task));
+
+	task->run = guest_free;
+	ring_thread_bury(guest->thread, task);
+}
+
+void guest_channel_closed(struct guest *guest)
+{
+	if (guest->fd >= 0 || guest->free_task.run)
+		return;
+	if (guest->server && !vmbus_server_shut_down(guest->server))
+		return;
+	guest->free_task.run = guest_free_later;
+	ring_thread_post(guest->thread, &guest->free_task);
+}
+
+void guest_drop(struct guest *guest)
+{
+	if (guest->fd < 0)
+		return;
+	close(guest->fd);
+	guest->fd = -1;
+	guest_channel_closed(guest);
+}

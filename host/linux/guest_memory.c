@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+#include "guest_memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#define PAGE 4096u
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+void guest_memory_init(struct guest_memory *memory, uint32_t max_regions, uint64_t max_bytes, bool trusted)
+{
+	*memory = (struct guest_memory){
+		.max_regions = max_regions,
+		.max_bytes = max_bytes,
+		.trusted = trusted,
+	};
+}
+
+bool guest_memory_faulted(const struct guest_memory *memory)
+{
+	return __atomic_load_n(&memory->faulted, __ATOMIC_ACQUIRE);
+}
+
+/* ---- Regions ---------------------------------------------------------------------------------------- */
+
+static bool overlaps(const struct guest_memory *memory, uint64_t gpa, uint64_t size)
+{
+	for (uint32_t i = 0; i < memory->count; i++) {
+		const struct guest_region *r = &memory->regions[i];
+
+		if (gpa < r->gpa + r->size && r->gpa < gpa + size)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A memfd that can no longer change its size, so that no access behind its end can be provoked. Pages of
+ * hugetlb could run out at an access. An ordinary peer's must be allocated already, so that the
+ * memory is charged to the peer and not to us.
+ */
+static int check_file(const struct guest_memory *memory, int fd, uint64_t size)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct statfs fs;
+	struct stat st;
+
+	if (seals < 0 || (seals & SEALS) != SEALS || seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
+		return -EINVAL;
+	if (fstat(fd, &st) || fstatfs(fd, &fs) || fs.f_type != TMPFS_MAGIC)
+		return -EINVAL;
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size < size)
+		return -EINVAL;
+	if (!memory->trusted && (uint64_t)st.st_blocks * 512 < size)
+		return -EINVAL;
+	return 0;
+}
+
+static int check_place(const struct guest_memory *memory, uint64_t gpa, uint64_t size)
+{
+	if (!size || gpa % PAGE || size % PAGE || gpa > UINT64_MAX - size)
+		return -EINVAL;
+	if (memory->count >= memory->max_regions || size > memory->max_bytes - memory->bytes)
+		return -ENOSPC;
+	if (overlaps(memory, gpa, size))
+		return -EEXIST;
+	return 0;
+}
+
+static int map_region(struct guest_memory *memory, struct guest_region *region)
+{
+	int populate = memory->trusted ? 0 : MAP_POPULATE;
+	void *data = mmap(NULL, region->size, PROT_READ | PROT_WRITE, MAP_SHARED | populate, region->fd,
+			  0);
+
+	if (data == MAP_FAILED)
+		return -ENOMEM;
+	madvise(data, region->size, MADV_DONTDUMP);
+	region->data = data;
+	region->guard = guard_watch(data, region->size, &memory->faulted);
+	if (!region->guard) {
+		munmap(data, region->size);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+int guest_memory_add(struct guest_memory *memory, uint64_t gpa, uint64_t size, int fd)
+{
+	struct guest_region region = { .gpa = gpa, .size = size, .fd = fd };
+	struct guest_region *grown;
+	int err = check_place(memory, gpa, size);
+
+	if (!err)
+		err = check_file(memory, fd, size);
+	if (!err) {
+		grown = reallocarray(memory->regions, memory->count + 1, sizeof(*grown));
+		if (grown)
+			memory->regions = grown;
+		err = grown ? map_region(memory, &region) : -ENOMEM;
+	}
+	if (err) {
+		close(fd);
+		return err;
+	}
+	memory->regions[memory->count++] = region;
+	memory->bytes += size;
+	return 0;
+}
+
+struct guest_region *guest_memory_find(struct guest_memory *memory, uint64_t gpa)
+{
+	for (uint32_t i = 0; i < memory->count; i++)
+		if (memory->regions[i].gpa == gpa)
+			return &memory->regions[i];
+	return NULL;
+}
+
+void guest_memory_leave(struct guest_memory *memory, struct guest_region *region)
+{
+	region->leaving = true;
+	__atomic_fetch_add(&memory->leaving, 1, __ATOMIC_RELEASE);
+}
+
+void guest_memory_remove(struct guest_memory *memory, struct guest_region *region)
+{
+	if (region->leaving)
+		__atomic_fetch_sub(&memory->leaving, 1, __ATOMIC_RELEASE);
+	guard_forget(region->guard);
+	munmap(region->data, region->size);
+	close(region->fd);
+	memory->bytes -= region->size;
+	*region = memory->regions[--memory->count];
+}
+
+static struct guest_region *region_of(struct guest_memory *memory, uint64_t gpa, uint64_t size)
+{
+	for (uint32_t i = 0; i < memory->count; i++) {
+		struct guest_region *r = &memory->regions[i];
+
+		if (gpa >= r->gpa && gpa - r->gpa < r->size && size <= r->size - (gpa - r->gpa))
+			return r->leaving ? NULL : r;
+	}
+	return NULL;
+}
+
+uint8_t *guest_memory_translate(struct guest_memory *memory, uint64_t gpa, uint64_t size)
+{
+	struct guest_region *region = region_of(memory, gpa, size);
+
+	return region ? region->data + (gpa - region->gpa) : NULL;
+}
+
+/* ---- Rings ------------------------------------------------------------------------------------------ */
+
+static int map_pages(struct guest_memory *memory, uint8_t *at, const uint64_t *pfn, uint32_t count)
+{
+	uint32_t n;
+
+	for (uint32_t i = 0; i < count; i += n) {
+		uint64_t gpa = pfn[i] * PAGE;
+		struct guest_region *region;
+
+		if (pfn[i] > UINT64_MAX / PAGE)
+			return -EFAULT;
+		region = region_of(memory, gpa, PAGE);
+		if (!region)
+			return -EFAULT;
+		for (n = 1; i + n < count && pfn[i + n] == pfn[i] + n &&
+			    region_of(memory, gpa, (n + 1) * (uint64_t)PAGE) == region; n++)
+			;
+		if (mmap(at + (size_t)i * PAGE, (size_t)n * PAGE, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED | (memory->trusted ? 0 : MAP_POPULATE), region->fd,
+			 (off_t)(gpa - region->gpa)) == MAP_FAILED)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int map_twice(struct guest_memory *memory, struct guest_ring *ring, const uint64_t *pfn,
+		     uint32_t count)
+{
+	uint8_t *start = ring->start;
+	int err = map_pages(memory, start, pfn, count);
+
+	if (!err)
+		err = map_pages(memory, start + (size_t)count * PAGE, pfn + 1, count - 1);
+	if (!err) {
+		madvise(start, ring->size, MADV_DONTDUMP);
+		ring->guard = guard_watch(start, ring->size, &memory->faulted);
+	}
+	return ring->guard ? 0 : -ENOMEM;
+}
+
+void *guest_memory_map_ring(struct guest_memory *memory, const uint64_t *pfn, uint32_t count)
+{
+	struct guest_ring *ring = calloc(1, sizeof(*ring));
+
+	if (!ring)
+		return NULL;
+	ring->size = (2 * (size_t)count - 1) * PAGE;
+	ring->start = mmap(NULL, ring->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (ring->start == MAP_FAILED) {
+		free(ring);
+		return NULL;
+	}
+	if (map_twice(memory, ring, pfn, count)) {
+		munmap(ring->start, ring->size);
+		free(ring);
+		return NULL;
+	}
+	ring->next = memory->rings;
+	memory->rings = ring;
+	return ring->start;
+}
+
+void guest_memory_unmap_ring(struct guest_memory *memory, void *start)
+{
+	struct guest_ring **at = &memory->rings;
+	struct guest_ring *ring;
+
+	while ((*at)->start != start)
+		at = &(*at)->next;
+	ring = *at;
+	*at = ring->next;
+	guard_forget(ring->guard);
+	munmap(ring->start, ring->size);
+	free(ring);
+}
+
+void guest_memory_free(struct guest_memory *memory)
+{
+	while (memory->rings)
+		guest_memory_unmap_ring(memory, memory->rings->start);
+	while (memory->count)
+		guest_memory_remove(memory, &memory->regions[memory->count - 1]);
+	free(memory->regions);
+	memory->regions = NULL;
+}

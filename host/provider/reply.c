@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Replies: built in the slot, sent from there, and kept there, in order, while the ring is full.
+ */
+#include "core.h"
+
+void wp_reply_prepare(struct wp_slot *slot, enum winapi_status status)
+{
+	slot->status = status;
+	slot->host_ns = wp_clock_ns() - slot->call.received_ns;
+	slot->reply = slot->header;
+	slot->reply.flags = WINAPI_FLAG_REPLY;
+	slot->reply.status = (int32_t)status;
+	slot->reply.buffer_count = 0;
+	slot->reply.reserved = 0;
+	slot->reply.inline_size = status == WINAPI_STATUS_OK ? slot->call.out_size : 0;
+	slot->reply.timeout_ms = 0;
+	slot->reply.host_ns = slot->host_ns;
+}
+
+static void count_call(struct wp_channel *channel, const struct wp_slot *slot)
+{
+	struct wp_api_counters *api = &channel->api[slot->api->id];
+
+	api->calls++;
+	api->errors += slot->status != WINAPI_STATUS_OK;
+	api->bytes +=
+		slot->header.inline_size + slot->reply.inline_size + wp_call_bytes(&slot->call);
+	api->host_ns += slot->host_ns;
+}
+
+/* The members were counted one by one; the time of the packet is theirs in equal parts. */
+static void count_batch(struct wp_channel *channel, const struct wp_slot *slot)
+{
+	uint64_t members = 0;
+
+	for (uint32_t i = 0; i < wp_api_count; i++)
+		members += channel->batch[i].calls;
+	for (uint32_t i = 0; members && i < wp_api_count; i++) {
+		struct wp_api_counters *more = &channel->batch[i];
+
+		channel->api[i].calls += more->calls;
+		channel->api[i].errors += more->errors;
+		channel->api[i].bytes += more->bytes;
+		channel->api[i].host_ns += slot->host_ns * more->calls / members;
+		*more = (struct wp_api_counters){ 0 };
+	}
+}
+
+static void count(struct wp_channel *channel, const struct wp_slot *slot)
+{
+	channel->counters.errors += slot->status != WINAPI_STATUS_OK;
+	if (slot->api)
+		count_call(channel, slot);
+	else if (slot->header.type == WINAPI_MSG_BATCH)
+		count_batch(channel, slot);
+}
+
+/* False: no room, the slot keeps the reply. A channel that is closed only gives the packet back. */
+static bool send(struct wp_channel *channel, struct wp_slot *slot)
+{
+	int err = channel->ops->complete(channel->transport, slot->packet, slot->header.request_id,
+					 &slot->reply,
+					 (uint32_t)sizeof(slot->reply) + slot->reply.inline_size);
+
+	if (err == -WP_EAGAIN && !channel->closed)
+		return false;
+	channel->counters.replies += !err;
+	return true;
+}
+
+/* Behind the replies that wait already. The slot is parked. */
+static void wait_for_room(struct wp_channel *channel, struct wp_slot *slot)
+{
+	slot->state = WP_SLOT_REPLY;
+	slot->next_reply = WP_NO_SLOT;
+	if (channel->first_reply == WP_NO_SLOT)
+		channel->first_reply = slot->index;
+	else
+		channel->slot[channel->last_reply].next_reply = slot->index;
+	channel->last_reply = slot->index;
+	channel->counters.replies_queued++;
+	wp_atomic_store32(&channel->replies_waiting, channel->replies_waiting + 1);
+}
+
+static bool send_in_order(struct wp_channel *channel, struct wp_slot *slot)
+{
+	return channel->first_reply == WP_NO_SLOT && send(channel, slot);
+}
+
+void wp_reply_now(struct wp_channel *channel, enum winapi_status status)
+{
+	struct wp_slot *slot = channel->spare;
+
+	wp_reply_prepare(slot, status);
+	wp_lock(&channel->lock);
+	count(channel, slot);
+	if (send_in_order(channel, slot)) {
+		channel->counters.requests++;
+	} else {
+		wp_slot_park(channel, slot);
+		wait_for_room(channel, slot);
+	}
+	wp_unlock(&channel->lock);
+}
+
+void wp_reply_parked(struct wp_channel *channel, struct wp_slot *slot)
+{
+	count(channel, slot);
+	if (send_in_order(channel, slot))
+		wp_slot_unpark(channel, slot);
+	else
+		wait_for_room(channel, slot);
+}
+
+/* The first of those that wait. False: still no room. */
+static bool send_first(struct wp_channel *channel)
+{
+	struct wp_slot *slot = &channel->slot[channel->first_reply];
+
+	if (!send(channel, slot))
+		return false;
+	channel->first_reply = slot->next_reply;
+	wp_atomic_store32(&channel->replies_waiting, channel->replies_waiting - 1);
+	wp_slot_unpark(channel, slot);
+	return true;
+}
+
+void wp_reply_drop_all(struct wp_channel *channel)
+{
+	while (channel->first_reply != WP_NO_SLOT)
+		send_first(channel);
+}
+
+bool wp_channel_flush(struct wp_channel *channel)
+{
+	bool waiting;
+
+	wp_lock(&channel->lock);
+	while (channel->first_reply != WP_NO_SLOT && send_first(channel))
+		;
+	waiting = channel->first_reply != WP_NO_SLOT;
+	wp_channel_unlock(channel);
+	return waiting;
+}
+
+bool wp_channel_blocked(const struct wp_channel *channel)
+{
+	return wp_atomic_load32(&channel->replies_waiting) != 0;
+}
