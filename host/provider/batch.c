@@ -23,7 +23,7 @@ static enum winapi_status check_members(const uint8_t *at, uint32_t left, uint32
 		at += ENTRY_SIZE;
 		left -= ENTRY_SIZE;
 		if (entry.index != *count || entry.flags || entry.status ||
-		    entry.inline_size > left)
+		    padded(entry.inline_size) > left)
 			return WINAPI_STATUS_MALFORMED;
 		at += padded(entry.inline_size);
 		left -= padded(entry.inline_size);
