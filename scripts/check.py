@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Runs every test, on every build it belongs to, and counts test cases.
+
+Usage: scripts/check.py [--only BUILD] [--suite SUITE]
+
+The last line is "N passed, N failed, N skipped"; the exit status is 0 only when none failed.
+"""
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+# name: (compiler, meson options, suites or None for all)
+BUILDS = {
+    "gcc": ("gcc", ["-Dtests=enabled", "-Dman=enabled"], None),
+    "asan": ("clang", ["-Dtests=enabled", "-Dfuzz=true", "-Db_sanitize=address,undefined", "-Db_lundef=false"],
+             ["unit", "conformance", "hostile", "fuzz"]),
+    "tsan": ("clang", ["-Dtests=enabled", "-Db_sanitize=thread", "-Db_lundef=false"], ["unit", "threads"]),
+}
+
+ENVIRONMENT = {
+    "ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+}
+
+
+def run(command, **kwargs):
+    return subprocess.run(command, cwd=TOP, **kwargs)
+
+
+def build(name, compiler, options):
+    """Sets a build up and compiles it; returns its directory, or None when that failed."""
+    folder = os.path.join("build-check", name)
+    log = os.path.join(TOP, "build-check", name + ".log")
+    os.makedirs(os.path.dirname(log), exist_ok=True)
+    environment = dict(os.environ, CC=compiler)
+    setup = ["meson", "setup", folder] + options
+    if os.path.exists(os.path.join(TOP, folder, "build.ninja")):
+        setup.append("--reconfigure")
+    with open(log, "w") as out:
+        for command in (setup, ["meson", "compile", "-C", folder]):
+            if run(command, env=environment, stdout=out, stderr=subprocess.STDOUT).returncode:
+                break
+        else:
+            return folder
+    sys.stdout.write(open(log).read())
+    return None
+
+
+def test(folder, suites):
+    """Runs the suites of a build and returns the test cases it reported: [passed, failed, skipped]."""
+    command = ["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--num-processes", "1"]
+    for suite in suites or []:
+        command += ["--suite", suite]
+    report = os.path.join(TOP, folder, "meson-logs", "testlog.junit.xml")
+    if os.path.exists(report):
+        os.unlink(report)
+    status = run(command, env=dict(os.environ, **ENVIRONMENT)).returncode
+    counts = count(report) if os.path.exists(report) else [0, 0, 0]
+    if status and not counts[1]:
+        counts[1] = 1  # a test program died, or meson itself failed
+    return counts
+
+
+def count(report):
+    counts = [0, 0, 0]
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            counts[1] += 1
+            print("FAILED: %s" % case.get("name"))
+        elif case.find("skipped") is not None:
+            counts[2] += 1
+            print("SKIPPED: %s" % case.get("name"))
+        else:
+            counts[0] += 1
+    return counts
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", choices=sorted(BUILDS), help="this build alone")
+    parser.add_argument("--suite", action="append", help="these suites alone")
+    arguments = parser.parse_args()
+    total = [0, 0, 0]
+    for name, (compiler, options, suites) in BUILDS.items():
+        if arguments.only and name != arguments.only:
+            continue
+        if not shutil.which(compiler):
+            sys.exit("%s isn't installed" % compiler)
+        begin = time.monotonic()
+        print("== %s: building" % name, flush=True)
+        folder = build(name, compiler, options)
+        if folder:
+            counts = test(folder, arguments.suite or suites)
+        else:
+            print("FAILED: build %s" % name)
+            counts = [0, 1, 0]
+        total = [a + b for a, b in zip(total, counts)]
+        print("== %s: %d passed, %d failed, %d skipped in %d s"
+              % (name, *counts, time.monotonic() - begin), flush=True)
+    print("%d passed, %d failed, %d skipped" % tuple(total))
+    return 1 if total[1] or not total[0] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
