@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A steady small call, both sides polling, makes no system call and no allocation in the caller. The
+ * system calls are caught by a seccomp filter, the allocations by malloc of our own.
+ *
+ * Usage: steady [CALLS]. With CALLS it only makes that many calls, for steady.py, which counts the
+ * host's system calls from outside.
+ */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "winapi.h"
+
+#define WARM_UP 20000
+#define STEADY 100000
+
+static unsigned long allocations;
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *old, size_t size);
+
+void *malloc(size_t size)
+{
+	allocations++;
+	return __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+	allocations++;
+	return __libc_calloc(count, size);
+}
+
+void *realloc(void *old, size_t size)
+{
+	allocations++;
+	return __libc_realloc(old, size);
+}
+
+static void say(const char *text)
+{
+	if (write(STDOUT_FILENO, text, strlen(text)) < 0)
+		_exit(1);
+}
+
+static void on_system_call(int signal, siginfo_t *info, void *context)
+{
+	char text[96];
+
+	(void)signal;
+	(void)context;
+	snprintf(text, sizeof(text), "not ok 2 - no system call (made number %d)\n", info->si_syscall);
+	say(text);
+	_exit(1);
+}
+
+/* From here on anything but write and exit_group ends the process with a word about it. */
+static int forbid_system_calls(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+	struct sigaction action = { .sa_sigaction = on_system_call, .sa_flags = SA_SIGINFO };
+
+	sigaction(SIGSYS, &action, NULL);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return -1;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+static int echoes(struct winapi *handle, unsigned long count)
+{
+	char in[64], out[64];
+
+	memset(in, 0x5a, sizeof(in));
+	for (unsigned long i = 0; i < count; i++)
+		if (winapi_echo(handle, in, out, sizeof(in)))
+			return -1;
+	return memcmp(in, out, sizeof(in)) ? -1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct winapi_open_options options = WINAPI_OPEN_OPTIONS_INIT;
+	struct winapi *handle;
+	unsigned long before;
+
+	options.poll = WINAPI_POLL_ALWAYS;
+	if (winapi_open(&handle, "local:", &options)) {
+		fprintf(stderr, "%s\n", winapi_error_message());
+		return 1;
+	}
+	if (argc > 1) {
+		int failed = echoes(handle, strtoul(argv[1], NULL, 10));
+
+		winapi_close(handle);
+		return failed ? 1 : 0;
+	}
+
+	say("1..2\n");
+	if (echoes(handle, WARM_UP) || forbid_system_calls())
+		return 1;
+	before = allocations;
+	if (echoes(handle, STEADY))
+		_exit(1);
+	say(allocations == before ? "ok 1 - no allocation in a steady call\n" :
+				    "not ok 1 - no allocation in a steady call\n");
+	say("ok 2 - no system call in a steady call\n");
+	_exit(0);
+}
