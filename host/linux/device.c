@@ -29,7 +29,7 @@ struct external {
 	struct wp_segment segment[];
 };
 
-/* The device whose packets this thread is taking: it publishes at the end of the turn. */
+/* The device whose packets this thread is taking, while more are at hand: their replies go together. */
 static __thread struct device *in_turn;
 
 /* ---- Polling ---------------------------------------------------------------------------------------- */
@@ -137,6 +137,7 @@ static int take_packet(struct device *device)
 		if (!ext)
 			return -ENOMEM;
 	}
+	in_turn = packet.last ? NULL : device;
 	result = wp_channel_packet(device->core, ext, packet.transaction_id, packet.payload,
 				   packet.payload_size, ext ? &ext->segments : NULL);
 	if (result == WP_PACKET_TAKEN) {
@@ -179,12 +180,12 @@ bool device_turn(struct device *device)
 		flush(device);
 	if (!vmbus_channel_pending(device->channel) || device->stalled || device->draining)
 		return false;
-	in_turn = device;
 	while (taken < BUDGET && (got = take_packet(device)) > 0)
 		if (++taken % PUBLISH_EVERY == 0)
 			publish(device);
+	if (in_turn)
+		publish(device);
 	in_turn = NULL;
-	publish(device);
 	vmbus_channel_release(device->channel, false);
 	if (got < 0) {
 		guest_complain(device->guest, got == -ENOMEM ? "no memory for a packet: channel rescinded" :

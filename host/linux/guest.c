@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "hostd.h"
+#include "platform_linux.h"
 
 #define MAX_OUTGOING 4096u /* records: a guest that doesn't read its socket is dropped */
 #define RECORDS_A_TURN 64
@@ -598,6 +599,7 @@ struct guest *guest_start(struct ring_thread *thread, int fd, const struct wp_id
 	guest->source.ready = on_socket;
 	guest->identity = *identity;
 	guest->identity.known = !trusted;
+	guest->one_cpu = platform_shares_one_cpu((pid_t)identity->pid);
 	guest->out_last = &guest->out;
 	wp_lock_init(&guest->vp_lock);
 	for (unsigned int i = 0; i < VMBUS_USER_MAX_VPS; i++)

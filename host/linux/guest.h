@@ -25,6 +25,7 @@ struct guest {
 	int fd; /* -1: dropped */
 	struct source source;
 	struct wp_identity identity;
+	bool one_cpu; /* polling would only take it from the guest */
 	struct guest_memory memory;
 	struct vmbus_server *server; /* NULL until STATE */
 	struct device device;

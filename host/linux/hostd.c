@@ -122,6 +122,11 @@ bool hostd_step(struct hostd *hostd)
 	return ring_thread_step(&hostd->thread[0]);
 }
 
+bool hostd_poll_rings(struct hostd *hostd)
+{
+	return ring_thread_turn(&hostd->thread[0]);
+}
+
 /* ---- The end ------------------------------------------------------------------------------------------ */
 
 struct end_task {

@@ -26,6 +26,8 @@ int hostd_start(struct hostd *hostd);
 int hostd_add_guest(struct hostd *hostd, int fd);
 /* One turn of the only ring thread, without sleeping, for a harness that starts no thread. */
 bool hostd_step(struct hostd *hostd);
+/* The same for the rings alone: no look at sockets. */
+bool hostd_poll_rings(struct hostd *hostd);
 /*
  * The end: no new calls, those that run get `grace_ms` to finish, every offer is taken back, then every
  * guest is dropped. The threads have ended when it returns.

@@ -92,6 +92,18 @@ unsigned int platform_cpus(void)
 	return (unsigned int)CPU_COUNT(&set);
 }
 
+bool platform_shares_one_cpu(pid_t peer)
+{
+	cpu_set_t ours, theirs;
+
+	CPU_ZERO(&ours);
+	if (sched_getaffinity(0, sizeof(ours), &ours))
+		return true;
+	if (peer > 0 && !sched_getaffinity(peer, sizeof(theirs), &theirs))
+		CPU_OR(&ours, &ours, &theirs);
+	return CPU_COUNT(&ours) < 2;
+}
+
 int platform_thread(pthread_t *thread, void *(*run)(void *), void *argument)
 {
 	pthread_attr_t attr;

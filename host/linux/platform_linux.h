@@ -4,9 +4,13 @@
 #define HOSTD_PLATFORM_LINUX_H
 
 #include <pthread.h>
+#include <stdbool.h>
+#include <sys/types.h>
 
 /* CPUs that this process may run on. */
 unsigned int platform_cpus(void);
+/* Have this process and its peer only one CPU between them? Then polling keeps the peer from running. */
+bool platform_shares_one_cpu(pid_t peer);
 /* A thread with a small stack: a daemon with many guests shouldn't pay for megabytes. 0 or -errno. */
 int platform_thread(pthread_t *thread, void *(*run)(void *), void *argument);
 

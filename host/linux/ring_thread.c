@@ -8,10 +8,8 @@
 
 #include "device.h"
 #include "guest.h"
-#include "platform_linux.h"
 
 #define EVENTS 32
-#define TIGHT_TURNS 1000u /* without `pause`: it costs 45 ns, as much as a third of a line transfer */
 #define LOOK_NS 100000u /* how often a polling thread looks at its sockets */
 #define POLL_MIN_NS 10000u /* after any traffic: a caller that polls too is back in 1 or 2 us */
 #define POLL_MAX_NS 50000u /* about what waking up costs: polling longer can't win */
@@ -21,8 +19,6 @@ int ring_thread_init(struct ring_thread *thread, struct hostd *hostd, enum hostd
 	*thread = (struct ring_thread){ .hostd = hostd, .poll = poll, .epoll = -1, .wake = -1 };
 	thread->inbox_last = &thread->inbox;
 	wp_lock_init(&thread->inbox_lock);
-	if (poll == HOSTD_POLL_ADAPTIVE && platform_cpus() < 2)
-		thread->poll = HOSTD_POLL_NEVER;
 	thread->epoll = epoll_create1(EPOLL_CLOEXEC);
 	thread->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (thread->epoll < 0 || thread->wake < 0)
@@ -135,12 +131,6 @@ static bool poll_rings(struct ring_thread *thread)
 	return found;
 }
 
-static void relax(const struct ring_thread *thread)
-{
-	if (thread->idle_turns > TIGHT_TURNS)
-		__builtin_ia32_pause();
-}
-
 /* A request came after `gap` ns without one. What no polling could bridge counts as just that. */
 static void learn(struct ring_thread *thread, uint64_t gap)
 {
@@ -158,12 +148,23 @@ static uint64_t poll_for_ns(const struct ring_thread *thread)
 	return window < POLL_MAX_NS ? window : POLL_MAX_NS;
 }
 
+/* Is there a guest whose CPU isn't just this thread's? */
+static bool may_poll(const struct ring_thread *thread)
+{
+	if (thread->poll == HOSTD_POLL_ALWAYS)
+		return thread->active;
+	for (const struct device *device = thread->active; device; device = device->next_active)
+		if (!device->guest->one_cpu)
+			return thread->poll == HOSTD_POLL_ADAPTIVE;
+	return false;
+}
+
 /* After a turn that found nothing: is it worth another? */
 static bool keep_polling(struct ring_thread *thread)
 {
 	uint64_t now;
 
-	if (!thread->active || thread->poll == HOSTD_POLL_NEVER)
+	if (!may_poll(thread))
 		return false;
 	if (thread->idle_turns++ % 16 && thread->idle_since_ns)
 		return true;
@@ -204,8 +205,7 @@ static void sleep_until_event(struct ring_thread *thread)
 	__atomic_store_n(&thread->asleep, 0, __ATOMIC_RELAXED);
 }
 
-/* Tasks and rings; sockets have their own time. */
-static bool turn(struct ring_thread *thread)
+bool ring_thread_turn(struct ring_thread *thread)
 {
 	bool found = run_tasks(thread);
 
@@ -217,7 +217,7 @@ static bool turn(struct ring_thread *thread)
 
 bool ring_thread_step(struct ring_thread *thread)
 {
-	bool found = turn(thread);
+	bool found = ring_thread_turn(thread);
 
 	return take_events(thread, 0) || found;
 }
@@ -233,7 +233,7 @@ void *ring_thread_run(void *argument)
 	struct ring_thread *thread = argument;
 
 	while (!finished(thread)) {
-		if (turn(thread)) {
+		if (ring_thread_turn(thread)) {
 			traffic(thread);
 			/* Rings that are never empty mustn't hide the sockets. */
 			if (++thread->busy_turns % 256 == 0)
@@ -241,7 +241,8 @@ void *ring_thread_run(void *argument)
 			continue;
 		}
 		if (keep_polling(thread)) {
-			relax(thread);
+			/* A guest that is about to publish needs the line: looking all the time takes it away. */
+			__builtin_ia32_pause();
 			continue;
 		}
 		if (stop_polling(thread))

@@ -61,7 +61,9 @@ void ring_thread_post(struct ring_thread *thread, struct task *task);
 void ring_thread_bury(struct ring_thread *thread, struct task *task);
 int ring_thread_watch(struct ring_thread *thread, int fd, uint32_t events, struct source *source);
 
-/* One turn without sleeping: tasks, sockets, rings. True: it found something to do. */
+/* One turn without sleeping: tasks and rings. True: it found something to do. */
+bool ring_thread_turn(struct ring_thread *thread);
+/* The same with a look at the sockets. */
 bool ring_thread_step(struct ring_thread *thread);
 /* Until `stopping` is set and the last guest is gone. */
 void *ring_thread_run(void *thread);

@@ -570,16 +570,6 @@ static int say_why(struct local *local, int result, uint32_t status)
 	return fail(result, "%s", winapi_strerror(result));
 }
 
-static void prefetch_ring(const struct local *local)
-{
-	const uint8_t *at = local->out.data + local->out.write;
-
-	/* The host had these lines last: fetch them while the call is put together. */
-	__builtin_prefetch(at, 1);
-	__builtin_prefetch(at + 64, 1);
-	__builtin_prefetch(at + 128, 1);
-}
-
 int calls_call(struct winapi *handle, struct winapi_call *call)
 {
 	struct local *local = local_of(handle);
@@ -588,7 +578,6 @@ int calls_call(struct winapi *handle, struct winapi_call *call)
 	uint64_t begin;
 	int err;
 
-	prefetch_ring(local);
 	begin = clock_ns();
 	request = take_slot(local, true, call_deadline(local, begin, call->timeout_ms));
 	if (!request)
