@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Measures floors, peers and winapi side by side; prints a table, writes bench.json and bench.svg.
+
+Usage: bench/bench.py [--build DIR] [--quick] [--no-gate]
+
+Every program runs several times, in turn with the others, and each row is the median of its values.
+The exit status is 1 when a bound isn't met, unless --no-gate is given.
+"""
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+# row: (compared with, bound on value / that, ring bytes); for rows without a base, a bound on the value
+BOUNDS = {
+    "echo64_polled": ("floor_ring", "<= 1.4", 65536),
+    "echo64_polled_spin": ("floor_spin", "<= 4", 65536),
+    "echo64_default": ("floor_ring", "<= 1.6", 65536),
+    "echo64_asleep": ("floor_futex_paused", "<= 0.7", 65536),
+    "echo64_blocking": ("floor_futex", "<= 1.15", 65536),
+    "async64": ("unix_64_in_flight", ">= 4.5", 65536),
+    "async64_4k": ("unix_64_in_flight", ">= 3", 4096),
+    "batch32": ("unix_64_in_flight", ">= 8", 65536),
+    "read_64m": ("memory_crc32c", ">= 0.95", 65536),
+    "write_64m": ("memory_fill", ">= 0.95", 65536),
+    "verify_64m": ("memory_verify", ">= 0.95", 65536),
+    "nothing_64m": ("nothing_4k", "<= 1.2", 65536),
+    "echo64_8threads": ("unix_8threads", ">= 3", 65536),
+    "echo64_8threads_fair": (None, ">= 0.5", 65536),
+    "clients8_fair": (None, ">= 0.6", 65536),
+    "hostd_rss": (None, "<= 6", None),
+    "idle_client_memory": (None, "<= 256", None),
+    "idle_cpu": (None, "<= 0.1", None),
+    "alloc_free_mappings_left": (None, "<= 0", None),
+}
+PAUSED_PEERS = ["unix_64_paused", "zeromq_64_paused", "nng_64_paused", "libqb_64_paused"]
+
+# ours: mode, how the daemon polls, count, count when quick
+OURS = [
+    ("polled", "always", 100000, 10000), ("default", "adaptive", 100000, 10000), ("asleep", "adaptive", 300, 50),
+    ("blocking", "never", 5000, 500), ("async", "adaptive", 1000000, 100000), ("async_4k", "adaptive", 500000, 50000),
+    ("batch", "adaptive", 30000, 3000), ("memory", "adaptive", 6, 2), ("nothing", "adaptive", 50000, 5000),
+    ("threads", "adaptive", 20000, 4000), ("fair", "adaptive", 1000, 300),
+]
+ONCE = [("idle", "adaptive", 1000, 100), ("alloc", "adaptive", 1000, 20)]
+FLOORS = [("spin", 100000, 10000), ("ring", 100000, 10000), ("futex", 5000, 500), ("futex_paused", 300, 50),
+          ("memory", 3, 1)]
+PEERS = [("unix", 5000, 200), ("zmq", 3000, 200), ("nng", 3000, 200), ("qb", 5000, 200)]
+
+
+class Bench:
+    def __init__(self, build, quick):
+        self.folder = os.path.join(build, "bench")
+        self.hostd = os.path.join(build, "host/linux/winapi-hostd")
+        self.quick = quick
+        self.samples = {}
+        self.units = {}
+        self.cpu = {}
+
+    def progress(self, text):
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\033[K" + text)
+            sys.stderr.flush()
+
+    def run(self, command):
+        self.progress(" ".join(os.path.basename(word) for word in command[:5]))
+        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300)
+        if out.returncode:
+            sys.exit("%s failed" % " ".join(command))
+        for line in out.stdout.splitlines():
+            row = json.loads(line)
+            self.samples.setdefault(row["name"], []).append(row["value"])
+            self.units[row["name"]] = row["unit"]
+            if "cpu_ns" in row:
+                self.cpu.setdefault(row["name"], []).append(row["cpu_ns"])
+
+    def ours(self, mode, poll, count, few):
+        """A fresh daemon on the other CPU for each run, so that none has learned from the one before."""
+        with tempfile.TemporaryDirectory(prefix="winapi-bench-") as folder:
+            path = os.path.join(folder, "s")
+            daemon = subprocess.Popen(["taskset", "-c", str(1 % os.cpu_count()), self.hostd, "--socket", path, "--poll", poll,
+                                       "--log-level", "error"])
+            try:
+                while not os.path.exists(path):
+                    time.sleep(0.01)
+                    if daemon.poll() is not None:
+                        sys.exit("winapi-hostd didn't start")
+                time.sleep(0.1)
+                self.run([os.path.join(self.folder, "ours"), "local:" + path, str(daemon.pid), mode,
+                          str(few if self.quick else count)])
+            finally:
+                daemon.terminate()
+                daemon.wait()
+
+    def round(self):
+        for mode, count, few in FLOORS:
+            self.run([os.path.join(self.folder, "floors"), mode, str(few if self.quick else count)])
+        for name, count, paused in PEERS:
+            scale = 10 if self.quick else 1
+            self.run([os.path.join(self.folder, "peer_" + name), str(count // scale), str(paused // scale)])
+        for row in OURS:
+            self.ours(*row)
+
+    def value(self, name):
+        return statistics.median(self.samples[name])
+
+
+def holds(value, bound):
+    operator, limit = bound.split()
+    return value <= float(limit) if operator == "<=" else value >= float(limit)
+
+
+def rows_of(bench):
+    rows = []
+    bench.samples["echo64_polled_spin"] = bench.samples["echo64_polled"]
+    bench.units["echo64_polled_spin"] = bench.units["echo64_polled"]
+    for name in bench.samples:
+        value = bench.value(name)
+        to, bound, ring = BOUNDS.get(name, (None, None, None))
+        ratio = value / bench.value(to) if to else None
+        row = {"name": name, "value": value, "unit": bench.units[name], "to": to, "ratio": ratio, "bound": bound,
+               "ring": ring, "low": min(bench.samples[name]), "high": max(bench.samples[name])}
+        if name in bench.cpu:
+            row["cpu_ns"] = statistics.median(bench.cpu[name])
+        if bound:
+            row["met"] = holds(ratio if to else value, bound)
+        rows.append(row)
+    best = min(PAUSED_PEERS, key=bench.value)
+    ratio = bench.value("echo64_asleep") / bench.value(best)
+    rows.append({"name": "echo64_asleep_peers", "value": bench.value("echo64_asleep"), "unit": "ns", "to": best,
+                 "ratio": ratio, "bound": "<= 1", "ring": 65536, "met": ratio <= 1})
+    return rows
+
+
+def show(value, unit):
+    if unit == "ns":
+        return "%.0f ns" % value if value < 1e4 else "%.1f us" % (value / 1e3) if value < 1e6 else "%.2f ms" % (value / 1e6)
+    if unit == "calls/s":
+        return "%.2f M/s" % (value / 1e6) if value >= 1e6 else "%.0f k/s" % (value / 1e3)
+    return "%.3g %s" % (value, unit)
+
+
+def table(rows):
+    lines = ["| row | measured | CPU per call | compared with | ratio | bound | met |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        lines.append("| %s | %s | %s | %s | %s | %s | %s |" % (
+            row["name"], show(row["value"], row["unit"]), show(row["cpu_ns"], "ns") if "cpu_ns" in row else "",
+            row["to"] or "", "%.2f" % row["ratio"] if row["ratio"] is not None else "", row["bound"] or "",
+            {True: "yes", False: "**no**", None: ""}[row.get("met")]))
+    return "\n".join(lines)
+
+
+def machine():
+    cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    memory = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal"))) >> 20
+    return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": memory, "kernel": platform.release(),
+            "date": datetime.date.today().isoformat()}
+
+
+def draw(rows, path):
+    """Latencies and rates as bars on a logarithmic scale, ours in another colour."""
+    if not shutil.which("gnuplot"):
+        return
+    panels = [("64-byte call and answer, ns", "ns", ["floor_spin", "floor_ring", "echo64_polled", "echo64_default", "floor_futex",
+               "echo64_blocking", "unix_64", "libqb_64", "zeromq_64", "nng_64"]),
+              ("64 in flight, calls/s", "calls/s", ["async64", "async64_4k", "batch32", "unix_64_in_flight", "zeromq_64_in_flight"]),
+              ("64 MiB sent and checked, GB/s", "GB/s", ["memory_crc32c", "read_64m", "unix_64m", "libqb_64m", "nng_64m",
+               "zeromq_64m"])]
+    values = {row["name"]: row["value"] for row in rows}
+    script = ["set terminal svg size 1200,420 font 'sans,11' background 'white'", "set output '%s'" % path,
+              "set multiplot layout 1,3", "set style fill solid", "set logscale y", "set boxwidth 0.7", "unset key",
+              "set xtics rotate by -50 noenhanced", "set grid ytics", "set bmargin 9"]
+    for i, (title, _, names) in enumerate(panels):
+        script.append("$d%d << EOD" % i)
+        for at, name in enumerate(names):
+            ours = not name.split("_")[0] in ("floor", "unix", "libqb", "zeromq", "nng", "memory")
+            script.append("%d %s %g %d" % (at, name, values[name], 0x2060a0 if ours else 0xb0b0b0))
+        script.append("EOD")
+        script.append("set title '%s'" % title)
+        script.append("plot $d%d using 1:3:4:xtic(2) with boxes linecolor rgb variable" % i)
+    subprocess.run(["gnuplot"], input="\n".join(script), text=True, check=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--quick", action="store_true", help="few calls, one round: to see that it runs")
+    parser.add_argument("--no-gate", action="store_true", help="exit 0 also when a bound isn't met")
+    arguments = parser.parse_args()
+    bench = Bench(os.path.abspath(arguments.build), arguments.quick)
+    for _ in range(1 if arguments.quick else 5):
+        bench.round()
+    for row in ONCE:
+        bench.ours(*row)
+    bench.progress("")
+    rows = rows_of(bench)
+    print(table(rows))
+    with open(os.path.join(arguments.build, "bench.json"), "w") as f:
+        json.dump({"machine": machine(), "rows": rows}, f, indent=1)
+    draw(rows, os.path.join(arguments.build, "bench.svg"))
+    missed = [row["name"] for row in rows if row.get("met") is False]
+    print("\n%d bounds met, %d missed%s" % (sum(row.get("met") is True for row in rows), len(missed),
+                                           ": " + ", ".join(missed) if missed else ""))
+    return 1 if missed and not arguments.no_gate else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

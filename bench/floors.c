@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Floors: what two processes on two CPUs of this machine need at least, whatever carries their calls.
+ * Usage: floors spin|ring|futex|futex_paused|memory COUNT
+ */
+#include "bench.h"
+
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../host/provider/memory_ops.h"
+
+/* Fields that two CPUs write lie 128 bytes apart: neighbours of a line are fetched with it. */
+struct word {
+	uint32_t value;
+	char padding[124];
+};
+
+static struct shared {
+	struct word request;
+	struct word reply;
+} *shared;
+
+#define LOAD(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+
+static void *map_shared(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (p == MAP_FAILED)
+		bench_die("mmap");
+	return p;
+}
+
+static pid_t start_server(void (*serve)(void))
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		bench_die("fork");
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		bench_pin(SERVER_CPU);
+		serve();
+		_exit(0);
+	}
+	bench_pin(CLIENT_CPU);
+	return pid;
+}
+
+/* ---- A cache line there and one back ------------------------------------------------------------------- */
+
+static void serve_spin(void)
+{
+	for (uint32_t i = 1;; i++) {
+		while (LOAD(&shared->request.value) != i)
+			__builtin_ia32_pause();
+		STORE(&shared->reply.value, i);
+	}
+}
+
+static void call_spin(void *arg)
+{
+	uint32_t *i = arg;
+
+	STORE(&shared->request.value, ++*i);
+	while (LOAD(&shared->reply.value) != *i)
+		__builtin_ia32_pause();
+}
+
+/* ---- A ring each way, made by hand, that carries 64 bytes and nothing else -------------------------------- */
+
+#define SLOTS 128u
+
+struct ring {
+	struct word head;
+	struct word tail;
+	struct {
+		uint32_t size;
+		uint32_t unused;
+		char data[4088];
+	} slot[SLOTS] __attribute__((aligned(4096)));
+};
+
+static struct ring *rings;
+
+static void put(struct ring *ring, const void *data, uint32_t size)
+{
+	uint32_t head = ring->head.value;
+
+	while (head - LOAD(&ring->tail.value) == SLOTS)
+		__builtin_ia32_pause();
+	memcpy(ring->slot[head % SLOTS].data, data, size);
+	ring->slot[head % SLOTS].size = size;
+	STORE(&ring->head.value, head + 1);
+}
+
+static void get(struct ring *ring, void *data)
+{
+	uint32_t tail = ring->tail.value;
+
+	while (LOAD(&ring->head.value) == tail)
+		__builtin_ia32_pause();
+	memcpy(data, ring->slot[tail % SLOTS].data, ring->slot[tail % SLOTS].size);
+	STORE(&ring->tail.value, tail + 1);
+}
+
+static void serve_ring(void)
+{
+	char data[4088];
+
+	for (;;) {
+		get(&rings[0], data);
+		put(&rings[1], data, 64);
+	}
+}
+
+static void call_ring(void *arg)
+{
+	char data[4088];
+
+	put(&rings[0], arg, 64);
+	get(&rings[1], data);
+}
+
+/* ---- Waking each other up ------------------------------------------------------------------------------- */
+
+static void futex_wait(uint32_t *word, uint32_t old)
+{
+	while (LOAD(word) == old)
+		syscall(SYS_futex, word, FUTEX_WAIT, old, NULL, NULL, 0);
+}
+
+static void futex_set(uint32_t *word, uint32_t value)
+{
+	STORE(word, value);
+	syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+static void serve_futex(void)
+{
+	for (uint32_t i = 1;; i++) {
+		futex_wait(&shared->request.value, i - 1);
+		futex_set(&shared->reply.value, i);
+	}
+}
+
+static void call_futex(void *arg)
+{
+	uint32_t *i = arg;
+
+	futex_set(&shared->request.value, ++*i);
+	futex_wait(&shared->reply.value, *i - 1);
+}
+
+/* ---- The same loops over the same kind of pages, in one process ------------------------------------------ */
+
+static double gbps(uint64_t begin)
+{
+	return (double)BULK_SIZE / (double)(bench_now() - begin);
+}
+
+static volatile uint64_t sink;
+
+static void memory_rows(unsigned int rounds)
+{
+	int fd = memfd_create("floor", MFD_CLOEXEC);
+	double best[4] = { 0 };
+	uint8_t *data, *other = malloc(BULK_SIZE);
+
+	if (fd < 0 || !other || ftruncate(fd, BULK_SIZE))
+		bench_die("memory");
+	data = mmap(NULL, BULK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	if (data == MAP_FAILED)
+		bench_die("mmap");
+	memset(other, 1, BULK_SIZE);
+	for (unsigned int i = 0; i <= rounds; i++) {
+		double rate[4];
+		uint64_t t = bench_now();
+
+		memory_fill(data, BULK_SIZE, i, 0);
+		rate[1] = gbps(t);
+		t = bench_now();
+		sink = memory_crc32c(0, data, BULK_SIZE);
+		rate[0] = gbps(t);
+		t = bench_now();
+		sink = memory_verify(data, BULK_SIZE, i, 0);
+		rate[2] = gbps(t);
+		t = bench_now();
+		memcpy(other, data, BULK_SIZE);
+		rate[3] = gbps(t);
+		for (int k = 0; k < 4 && i; k++)
+			best[k] += rate[k] / rounds;
+	}
+	bench_row("memory_crc32c", best[0], "GB/s");
+	bench_row("memory_fill", best[1], "GB/s");
+	bench_row("memory_verify", best[2], "GB/s");
+	bench_row("memory_copy", best[3], "GB/s");
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int count = argc > 2 ? (unsigned int)atoi(argv[2]) : 0;
+	const char *mode = argc > 2 ? argv[1] : "";
+	static char data[64] = "floor";
+	uint32_t i = 0;
+	pid_t server;
+
+	if (!count)
+		return fprintf(stderr, "usage: floors spin|ring|futex|futex_paused|memory COUNT\n"), 2;
+	if (!strcmp(mode, "memory")) {
+		bench_pin(CLIENT_CPU);
+		memory_rows(count);
+		return 0;
+	}
+	shared = map_shared(sizeof(*shared));
+	rings = map_shared(2 * sizeof(*rings));
+	if (!strcmp(mode, "spin")) {
+		server = start_server(serve_spin);
+		bench_row_latency("floor_spin", bench_latency(call_spin, &i, count, false, server));
+	} else if (!strcmp(mode, "ring")) {
+		server = start_server(serve_ring);
+		bench_row_latency("floor_ring", bench_latency(call_ring, data, count, false, server));
+	} else {
+		bool paused = !strcmp(mode, "futex_paused");
+
+		server = start_server(serve_futex);
+		bench_row_latency(paused ? "floor_futex_paused" : "floor_futex",
+				  bench_latency(call_futex, &i, count, paused, server));
+	}
+	kill(server, SIGKILL);
+	waitpid(server, NULL, 0);
+	return 0;
+}
