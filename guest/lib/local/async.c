@@ -23,7 +23,7 @@ static int queue_init(struct local *local)
 	lock_take(&local->done_lock);
 	if (!q->entry) {
 		q->capacity = 4 * local->table_size;
-		q->entry = calloc(q->capacity, sizeof(*q->entry));
+		__atomic_store_n(&q->entry, calloc(q->capacity, sizeof(*q->entry)), __ATOMIC_RELEASE);
 		if (!q->entry)
 			err = fail(-ENOMEM, "no memory for completions");
 	}
@@ -40,14 +40,17 @@ void async_notify(struct local *local)
 		return; /* full: readable anyway */
 }
 
+void async_push_begin(struct local *local)
+{
+	lock_take(&local->done_lock);
+}
+
+/* There is room: submit saw to that. */
 void async_push(struct local *local, const struct request *request, int32_t result)
 {
 	struct completion_queue *q = &local->done;
-	struct winapi_completion *c;
 
-	lock_take(&local->done_lock);
-	c = &q->entry[(q->first + q->count) % q->capacity];
-	*c = (struct winapi_completion){
+	q->entry[(q->first + q->count) % q->capacity] = (struct winapi_completion){
 		.user_data = request->user_data,
 		.result = result,
 		.status = request->status,
@@ -55,9 +58,14 @@ void async_push(struct local *local, const struct request *request, int32_t resu
 		.host_ns = request->host_ns,
 	};
 	__atomic_store_n(&q->count, q->count + 1, __ATOMIC_RELEASE);
+}
+
+void async_push_end(struct local *local, uint32_t count)
+{
 	lock_drop(&local->done_lock);
-	__atomic_fetch_sub(&local->async_in_flight, 1, __ATOMIC_RELEASE);
-	async_notify(local);
+	__atomic_fetch_sub(&local->async_in_flight, count, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&local->poll_armed, __ATOMIC_SEQ_CST))
+		async_notify(local);
 }
 
 static uint32_t uncollected(struct local *local)
@@ -130,60 +138,78 @@ static void prepare(const struct local *local, struct request *request, const st
 	};
 }
 
-/* Room in the queue for one more end? */
-static bool queue_full(struct local *local)
+/* How many more ends the queue has room for, besides those of the calls in flight. */
+static uint32_t queue_room(struct local *local)
 {
-	return __atomic_load_n(&local->async_in_flight, __ATOMIC_RELAXED) + uncollected(local) >=
-	       local->done.capacity - local->table_size;
+	uint32_t taken = __atomic_load_n(&local->async_in_flight, __ATOMIC_RELAXED) + uncollected(local);
+	uint32_t limit = local->done.capacity - local->table_size; /* other threads may submit as well */
+
+	return taken < limit ? limit - taken : 0;
 }
 
-/* Under send_lock. */
-static int submit_one(struct local *local, const struct winapi_call *call, uint64_t now)
+/* Under send_lock. What stops here was given back. */
+static int submit_one(struct local *local, struct request *request, const struct winapi_call *call,
+		      uint64_t now)
 {
 	struct message message;
-	struct request *request;
 	int err = 0;
 
-	request = queue_full(local) ? NULL : request_take(local, true);
-	if (!request)
-		return fail(-EAGAIN, "too many calls are in flight or uncollected: winapi_complete some");
 	prepare(local, request, call, &message, now);
 	if (call->buffer_count) {
 		err = buffers_hold(local, call, message.desc, &request->held);
 		request->holds = !err;
 	}
-	/* Before the packet can be answered. */
-	__atomic_fetch_add(&local->async_in_flight, 1, __ATOMIC_RELAXED);
-	if (!err)
-		err = request_write(local, request, &message, call->in, request->holds ? &request->held : NULL);
+	while (!err) {
+		const struct held *held = request->holds ? &request->held : NULL;
+
+		err = request_write(local, request, &message, call->in, held);
+		if (err != -EAGAIN)
+			break;
+		err = send_await_room(local, message_payload(&message, held), request->deadline);
+	}
 	if (!err) {
 		note_deadline(local, request->deadline);
 		return 0;
 	}
-	__atomic_fetch_sub(&local->async_in_flight, 1, __ATOMIC_RELAXED);
 	if (request->holds)
 		buffers_let_go(local, &request->held);
-	request_free(local, request);
 	return err;
 }
 
-/* What a message of this call takes in the ring at most. */
-static uint32_t payload_bound(const struct winapi_call *call)
-{
-	return (uint32_t)sizeof(struct message) + call->in_size;
-}
+#define SUBMIT_AT_ONCE 32u /* slots taken with one lock */
+#define PUBLISH_EVERY 8u /* calls: the host starts on them while more are written */
 
-static int submit_waiting(struct local *local, const struct winapi_call *call, uint64_t now)
+/* Some calls of the array: *err says why it stopped, if it did before the end. */
+static unsigned int submit_some(struct local *local, const struct winapi_call *calls, unsigned int count,
+				uint64_t now, int *err)
 {
-	int err;
+	struct request *requests[SUBMIT_AT_ONCE];
+	uint32_t room = queue_room(local), got, n = 0;
 
-	while ((err = submit_one(local, call, now)) == -EAGAIN && !queue_full(local) &&
-	       vmbus_ring_room(&local->out) <= vmbus_ring_packet_size(payload_bound(call))) {
-		err = send_await_room(local, payload_bound(call), deadline_of(local, call, now));
-		if (err)
-			return err;
+	if (count > SUBMIT_AT_ONCE)
+		count = SUBMIT_AT_ONCE;
+	got = request_take_many(local, requests, count < room ? count : room);
+	if (got < count)
+		*err = fail(-EAGAIN, "too many calls are in flight or uncollected: winapi_complete some");
+	/* Before their packets can be answered. */
+	__atomic_fetch_add(&local->async_in_flight, got, __ATOMIC_RELAXED);
+	while (n < got) {
+		int stop = submit_one(local, requests[n], &calls[n], now);
+
+		if (stop) {
+			*err = stop;
+			break;
+		}
+		if (++n % PUBLISH_EVERY == 0)
+			send_publish(local);
 	}
-	return err;
+	if (n < got) {
+		__atomic_fetch_sub(&local->async_in_flight, got - n, __ATOMIC_RELAXED);
+		for (uint32_t i = n; i < got; i++)
+			requests[i]->type = WINAPI_MSG_CALL;
+		request_free_many(local, requests + n, got - n);
+	}
+	return n;
 }
 
 int async_submit(struct winapi *handle, const struct winapi_call *calls, unsigned int count)
@@ -193,27 +219,24 @@ int async_submit(struct winapi *handle, const struct winapi_call *calls, unsigne
 	uint64_t now;
 	int err = local_check(local);
 
-	if (!err && !local->done.entry)
+	if (!err && !__atomic_load_n(&local->done.entry, __ATOMIC_ACQUIRE))
 		err = queue_init(local);
 	if (err)
 		return err;
 	now = clock_ns();
 	lock_take(&local->send_lock);
-	for (; n < count && !err; n++) {
-		err = __atomic_load_n(&local->lost, __ATOMIC_ACQUIRE) ? -ENODEV :
-									 submit_waiting(local, &calls[n], now);
-		if (err)
-			break;
-		/* The host starts on the first ones while the rest is written. */
-		if (n % 8 == 7)
-			send_publish(local);
+	while (n < count && !err) {
+		if (__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE))
+			err = -ENODEV;
+		else
+			n += submit_some(local, calls + n, count - n, now, &err);
 	}
 	send_publish(local);
 	lock_drop(&local->send_lock);
-	if (n)
-		return (int)n;
 	if (err == -EPROTO)
 		local_lose(local, -ENODEV, "the host broke the rules of the ring");
+	if (n)
+		return (int)n;
 	return err == -EPROTO || err == -ENODEV ? local_check(local) : err;
 }
 
@@ -229,7 +252,9 @@ static void expire(struct local *local, struct request *request)
 	request->status = 0;
 	request->out_size = 0;
 	request->host_ns = 0;
+	async_push_begin(local);
 	async_push(local, request, -ETIMEDOUT);
+	async_push_end(local, 1);
 	__atomic_store_n(&request->state, REQUEST_ABANDONED, __ATOMIC_RELEASE);
 	__atomic_fetch_add(&local->timeouts, 1, __ATOMIC_RELAXED);
 	calls_send_cancel(local, id);
@@ -311,8 +336,7 @@ static bool arm(struct local *local)
 
 static bool something(struct local *local)
 {
-	return uncollected(local) || !__atomic_load_n(&local->async_in_flight, __ATOMIC_RELAXED) ||
-	       clock_ns() >= __atomic_load_n(&local->async_deadline, __ATOMIC_RELAXED);
+	return uncollected(local) || !__atomic_load_n(&local->async_in_flight, __ATOMIC_RELAXED);
 }
 
 static unsigned int collect(struct local *local, struct winapi_completion *out, unsigned int max)
@@ -330,18 +354,22 @@ static unsigned int collect(struct local *local, struct winapi_completion *out, 
 }
 
 static unsigned int collect_waiting(struct local *local, struct winapi_completion *out, unsigned int max,
-				    uint64_t begin, uint64_t deadline)
+				    uint32_t timeout_ms)
 {
+	uint64_t now = clock_ns(), deadline = deadline_after(now, timeout_ms);
+
 	for (;;) {
 		uint64_t until = __atomic_load_n(&local->async_deadline, __ATOMIC_RELAXED);
 		unsigned int n;
 
-		wait_for_traffic(local, clock_ns(), until < deadline ? until : deadline, something);
+		wait_for_traffic(local, now, until < deadline ? until : deadline, something);
 		n = collect(local, out, max);
-		if (n || clock_ns() >= deadline || local_check(local) ||
-		    !__atomic_load_n(&local->async_in_flight, __ATOMIC_RELAXED))
+		if (n)
 			return n;
-		(void)begin;
+		now = clock_ns();
+		if (now >= deadline || __atomic_load_n(&local->lost, __ATOMIC_ACQUIRE) ||
+		    !__atomic_load_n(&local->async_in_flight, __ATOMIC_RELAXED))
+			return 0;
 	}
 }
 
@@ -350,7 +378,6 @@ int async_complete(struct winapi *handle, struct winapi_completion *completions,
 {
 	struct local *local = local_of(handle);
 	unsigned int n = collect(local, completions, max);
-	uint64_t begin;
 
 	if (n)
 		return (int)n;
@@ -358,10 +385,8 @@ int async_complete(struct winapi *handle, struct winapi_completion *completions,
 		n = pop(local, completions, max);
 		return n ? (int)n : local_check(local);
 	}
-	if (timeout_ms) {
-		begin = clock_ns();
-		n = collect_waiting(local, completions, max, begin, deadline_after(begin, timeout_ms));
-	}
+	if (timeout_ms)
+		n = collect_waiting(local, completions, max, timeout_ms);
 	while (!n && __atomic_load_n(&local->poll_fd, __ATOMIC_ACQUIRE) >= 0 && !arm(local))
 		n = collect(local, completions, max);
 	return n ? (int)n : local_check(local);

@@ -107,6 +107,17 @@ struct request *request_take(struct local *local, bool call)
 	return request;
 }
 
+uint32_t request_take_many(struct local *local, struct request **requests, uint32_t max)
+{
+	uint32_t n = 0;
+
+	lock_take(&local->table_lock);
+	while (n < max && (requests[n] = pop(local, true)))
+		n++;
+	lock_drop(&local->table_lock);
+	return n;
+}
+
 static void forget(struct request *request)
 {
 	__atomic_store_n(&request->id, 0, __ATOMIC_RELAXED);
@@ -250,7 +261,7 @@ int send_await_room(struct local *local, uint32_t payload, uint64_t deadline)
 	return 0;
 }
 
-static uint32_t payload_of(const struct message *message, const struct held *held)
+uint32_t message_payload(const struct message *message, const struct held *held)
 {
 	uint32_t size = (uint32_t)sizeof(message->header) +
 			message->header.buffer_count * (uint32_t)sizeof(message->desc[0]) +
@@ -274,7 +285,7 @@ static int send_one(struct local *local, struct request *request, struct message
 			      request_write(local, request, message, in, held);
 		if (err != -EAGAIN)
 			break;
-		err = send_await_room(local, payload_of(message, held), request->deadline);
+		err = send_await_room(local, message_payload(message, held), request->deadline);
 		if (err)
 			break;
 	}
@@ -322,10 +333,14 @@ static void take_result(struct request *request, const struct winapi_msg_header 
 struct ended {
 	struct request *request[32];
 	uint32_t count;
+	uint32_t pushed; /* completions: the queue's lock is held while this isn't 0 */
 };
 
 static void free_ended(struct local *local, struct ended *ended)
 {
+	if (ended->pushed)
+		async_push_end(local, ended->pushed);
+	ended->pushed = 0;
 	if (ended->count)
 		request_free_many(local, ended->request, ended->count);
 	ended->count = 0;
@@ -353,6 +368,8 @@ static void finish(struct local *local, struct request *request, uint32_t was, s
 	if (request->kind == REQUEST_ASYNC) {
 		if (request->holds && !request->result)
 			buffers_copy_back(&request->held);
+		if (!ended->pushed++)
+			async_push_begin(local);
 		async_push(local, request, request->result);
 	}
 	end_here(local, request, ended);
@@ -432,6 +449,8 @@ void calls_end_all(struct local *local, int32_t result)
 			request->out_size = 0;
 			request->result = result;
 			finish(local, request, was, &ended);
+			if (ended.pushed)
+				async_push_end(local, ended.pushed);
 		}
 		/* The slot stays taken: the channel is over, and nothing will be sent again. */
 		release_abandoned(local, request);

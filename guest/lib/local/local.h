@@ -254,12 +254,16 @@ void calls_end_all(struct local *local, int32_t result);
 /* Sends CANCEL for a request, if there is a slot and room; best effort. */
 void calls_send_cancel(struct local *local, uint64_t id);
 struct request *request_take(struct local *local, bool call);
+/* Up to `max` for calls, with one lock; how many. */
+uint32_t request_take_many(struct local *local, struct request **requests, uint32_t max);
 void request_free(struct local *local, struct request *request);
 void request_free_many(struct local *local, struct request **requests, uint32_t count);
 bool request_try_end(struct request *request, uint32_t *was);
 /* Under send_lock; the packet isn't published. 0, -EAGAIN, -EMSGSIZE, -ENODEV. */
 int request_write(struct local *local, struct request *request, struct message *message, const void *in,
 		  const struct held *held);
+/* Bytes of payload that a message's packet has. */
+uint32_t message_payload(const struct message *message, const struct held *held);
 /* Under send_lock. */
 void send_publish(struct local *local);
 /* Under send_lock, after -EAGAIN: waits until there may be room, draining meanwhile. 0 or -errno. */
@@ -284,7 +288,10 @@ int async_complete(struct winapi *handle, struct winapi_completion *completions,
 		   uint32_t timeout_ms);
 int async_cancel(struct winapi *handle, uint64_t user_data);
 int async_fd(struct winapi *handle);
+/* Ends to the queue; between begin and end, so that many cost one lock. */
+void async_push_begin(struct local *local);
 void async_push(struct local *local, const struct request *request, int32_t result);
+void async_push_end(struct local *local, uint32_t count);
 void async_notify(struct local *local);
 void async_free(struct local *local);
 

@@ -138,7 +138,7 @@ static bool poll_for(const struct wish *wish)
 			return true;
 		}
 		relax(local, looks);
-		if (looks % LOOKS_PER_CLOCK)
+		if (looks % LOOKS_PER_CLOCK != LOOKS_PER_CLOCK - 1)
 			continue;
 		now = clock_ns();
 		if (over(wish, now))
