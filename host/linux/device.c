@@ -29,9 +29,6 @@ struct external {
 	struct wp_segment segment[];
 };
 
-/* The device whose packets this thread is taking, while more are at hand: their replies go together. */
-static __thread struct device *in_turn;
-
 /* ---- Polling ---------------------------------------------------------------------------------------- */
 
 static void activate(struct device *device)
@@ -84,24 +81,25 @@ static struct external *external_new(struct device *device, const struct vmbus_p
 						       packet->segments[i].size };
 	ext->segments = (struct wp_segments){ ext->segment, packet->segment_count,
 					      packet->segment_bytes };
-	wp_lock(&device->out_lock);
+	wp_lock(&device->externals_lock);
 	ext->next = device->externals;
 	ext->link = &device->externals;
 	if (ext->next)
 		ext->next->link = &ext->next;
 	device->externals = ext;
-	wp_unlock(&device->out_lock);
+	wp_unlock(&device->externals_lock);
 	return ext;
 }
 
-/* Under out_lock. */
-static void external_free(struct external *ext)
+static void external_free(struct device *device, struct external *ext)
 {
 	if (!ext)
 		return;
+	wp_lock(&device->externals_lock);
 	*ext->link = ext->next;
 	if (ext->next)
 		ext->next->link = ext->link;
+	wp_unlock(&device->externals_lock);
 	free(ext);
 }
 
@@ -109,11 +107,11 @@ bool device_uses(struct device *device, const uint8_t *start, size_t size)
 {
 	bool uses = false;
 
-	wp_lock(&device->out_lock);
+	wp_lock(&device->externals_lock);
 	for (const struct external *e = device->externals; e && !uses; e = e->next)
 		for (uint32_t i = 0; i < e->segments.count && !uses; i++)
 			uses = e->segment[i].data >= start && e->segment[i].data < start + size;
-	wp_unlock(&device->out_lock);
+	wp_unlock(&device->externals_lock);
 	return uses;
 }
 
@@ -137,34 +135,15 @@ static int take_packet(struct device *device)
 		if (!ext)
 			return -ENOMEM;
 	}
-	in_turn = packet.last ? NULL : device;
 	result = wp_channel_packet(device->core, ext, packet.transaction_id, packet.payload,
 				   packet.payload_size, ext ? &ext->segments : NULL);
 	if (result == WP_PACKET_TAKEN) {
 		vmbus_channel_take(device->channel, &packet);
 		return 1;
 	}
-	wp_lock(&device->out_lock);
-	external_free(ext);
-	wp_unlock(&device->out_lock);
+	external_free(device, ext);
 	device->stalled = result == WP_PACKET_BUSY;
 	return device->stalled ? 0 : -EPROTO;
-}
-
-static void publish(struct device *device)
-{
-	wp_lock(&device->out_lock);
-	vmbus_channel_publish(device->channel);
-	wp_unlock(&device->out_lock);
-}
-
-/* Replies that waited for room. */
-static void flush(struct device *device)
-{
-	in_turn = device;
-	wp_channel_flush(device->core);
-	in_turn = NULL;
-	publish(device);
 }
 
 bool device_turn(struct device *device)
@@ -177,15 +156,13 @@ bool device_turn(struct device *device)
 		return true;
 	}
 	if (wp_channel_blocked(device->core))
-		flush(device);
+		wp_channel_flush(device->core);
 	if (!vmbus_channel_pending(device->channel) || device->stalled || device->draining)
 		return false;
 	while (taken < BUDGET && (got = take_packet(device)) > 0)
 		if (++taken % PUBLISH_EVERY == 0)
-			publish(device);
-	if (in_turn)
-		publish(device);
-	in_turn = NULL;
+			wp_channel_publish(device->core);
+	wp_channel_publish(device->core);
 	vmbus_channel_release(device->channel, false);
 	if (got < 0) {
 		guest_complain(device->guest, got == -ENOMEM ? "no memory for a packet: channel rescinded" :
@@ -200,20 +177,20 @@ bool device_turn(struct device *device)
 static int complete(void *transport, void *packet, uint64_t request_id, const void *reply, uint32_t size)
 {
 	struct device *device = transport;
-	int err = -ENODEV;
+	int err = vmbus_channel_send(device->channel, VMBUS_PACKET_COMPLETION, 0, request_id, reply, size);
 
-	wp_lock(&device->out_lock);
-	if (device->out_open)
-		err = vmbus_channel_send(device->channel, VMBUS_PACKET_COMPLETION, 0, request_id, reply,
-					 size);
-	if (!err && in_turn != device)
-		vmbus_channel_publish(device->channel);
-	if (err != -EAGAIN)
-		external_free(packet);
-	wp_unlock(&device->out_lock);
-	if (packet && err != -EAGAIN)
+	if (packet && err != -EAGAIN) {
+		external_free(device, packet);
 		guest_memory_idle(device->guest);
+	}
 	return err;
+}
+
+static void publish(void *transport)
+{
+	struct device *device = transport;
+
+	vmbus_channel_publish(device->channel);
 }
 
 static int map_gpadl(void *transport, uint32_t gpadl, struct wp_segments *segments)
@@ -238,10 +215,10 @@ static int map_gpadl(void *transport, uint32_t gpadl, struct wp_segments *segmen
 		mapping->segment[i] = (struct wp_segment){ runs[i].data, runs[i].size };
 		segments->size += runs[i].size;
 	}
-	wp_lock(&device->out_lock);
+	wp_lock(&device->externals_lock);
 	mapping->next = device->mappings;
 	device->mappings = mapping;
-	wp_unlock(&device->out_lock);
+	wp_unlock(&device->externals_lock);
 	return 0;
 }
 
@@ -262,12 +239,12 @@ static void unmap_gpadl(void *transport, uint32_t gpadl)
 	struct mapping **at = &device->mappings;
 	struct mapping *mapping;
 
-	wp_lock(&device->out_lock);
+	wp_lock(&device->externals_lock);
 	while ((*at)->gpadl != gpadl)
 		at = &(*at)->next;
 	mapping = *at;
 	*at = mapping->next;
-	wp_unlock(&device->out_lock);
+	wp_unlock(&device->externals_lock);
 	mapping->unmap_task.run = unmap_now;
 	ring_thread_post(device->guest->thread, &mapping->unmap_task);
 }
@@ -312,6 +289,7 @@ static void closed(void *transport)
 
 static const struct wp_transport_ops transport_ops = {
 	.complete = complete,
+	.publish = publish,
 	.map_gpadl = map_gpadl,
 	.unmap_gpadl = unmap_gpadl,
 	.resume = resume,
@@ -330,7 +308,6 @@ static uint32_t opened(void *arg, struct vmbus_channel *channel)
 				       &device->guest->identity);
 	if (!device->core)
 		return 0xc000009au; /* STATUS_INSUFFICIENT_RESOURCES */
-	device->out_open = true;
 	if (device->guest->thread->poll == HOSTD_POLL_ALWAYS)
 		activate(device);
 	return 0;
@@ -343,9 +320,6 @@ static void closing(void *arg, struct vmbus_channel *channel)
 
 	(void)channel;
 	deactivate(device);
-	wp_lock(&device->out_lock);
-	device->out_open = false;
-	wp_unlock(&device->out_lock);
 	device->core = NULL;
 	wp_channel_close(core);
 }
@@ -356,7 +330,7 @@ static void kicked(void *arg, struct vmbus_channel *channel)
 
 	(void)channel;
 	if (wp_channel_blocked(device->core))
-		flush(device);
+		wp_channel_flush(device->core);
 	activate(device);
 }
 
@@ -379,10 +353,10 @@ void device_describe(struct device *device, struct vmbus_offer *offer)
 void device_init(struct device *device, struct guest *guest)
 {
 	*device = (struct device){ .guest = guest };
-	wp_lock_init(&device->out_lock);
+	wp_lock_init(&device->externals_lock);
 }
 
 void device_free(struct device *device)
 {
-	wp_lock_destroy(&device->out_lock);
+	wp_lock_destroy(&device->externals_lock);
 }

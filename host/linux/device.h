@@ -21,13 +21,12 @@ struct device {
 	bool stalled; /* a packet waits in the ring for a slot */
 	struct device *next_active; /* polled by the ring thread */
 	bool active;
-	struct mapping *mappings; /* of GPADLs */
 	struct task resume_task;
 	uint32_t resume_posted; /* atomic */
 	struct task closed_task;
 
-	struct wp_lock out_lock; /* the ring to the guest, and the list below */
-	bool out_open;
+	struct wp_lock externals_lock; /* the lists below; completions come from any thread */
+	struct mapping *mappings; /* of GPADLs */
 	struct external *externals; /* GPA-direct packets that aren't complete */
 };
 

@@ -56,6 +56,12 @@ struct wp_provider {
 	struct wp_api_counters *closed_api; /* by API */
 };
 
+/* Counters of a channel: changed by one thread at a time, read by any. */
+static inline void wp_bump(uint64_t *counter, uint64_t by)
+{
+	wp_atomic_store64(counter, wp_atomic_load64(counter) + by);
+}
+
 static inline void wp_count(uint64_t *counter, uint64_t up)
 {
 	wp_atomic_add64(counter, up);
@@ -217,6 +223,15 @@ void wp_slot_park(struct wp_channel *channel, struct wp_slot *slot); /* the spar
 void wp_slot_unpark(struct wp_channel *channel, struct wp_slot *slot);
 void wp_slot_free(struct wp_channel *channel, struct wp_slot *slot);
 void wp_channel_unlock(struct wp_channel *channel); /* unlocks, and resumes who starved */
+
+/*
+ * Has the channel's thread the channel to itself? While nothing is parked, no worker comes: the thread may
+ * count and complete without the lock, which would cost it a wait for every store to the ring.
+ */
+static inline bool wp_channel_alone(const struct wp_channel *channel)
+{
+	return !wp_atomic_load32(&channel->parked);
+}
 
 /* reply.c */
 void wp_reply_prepare(struct wp_slot *slot, enum winapi_status status); /* needs no lock */

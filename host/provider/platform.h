@@ -61,6 +61,15 @@ static inline uint64_t wp_atomic_add64(uint64_t *p, uint64_t v)
 {
 	return __atomic_add_fetch(p, v, __ATOMIC_SEQ_CST);
 }
+/* For counters that one thread at a time changes and others read. */
+static inline uint64_t wp_atomic_load64(const uint64_t *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+static inline void wp_atomic_store64(uint64_t *p, uint64_t v)
+{
+	__atomic_store_n(p, v, __ATOMIC_RELAXED);
+}
 static inline uint32_t wp_atomic_load32(const uint32_t *p)
 {
 	return __atomic_load_n(p, __ATOMIC_ACQUIRE);

@@ -71,18 +71,18 @@ void wp_provider_link(struct wp_channel *channel)
 
 static void add_counters(struct wp_counters *sum, const struct wp_counters *more)
 {
-	sum->requests += more->requests;
-	sum->replies += more->replies;
-	sum->errors += more->errors;
-	sum->replies_queued += more->replies_queued;
+	sum->requests += wp_atomic_load64(&more->requests);
+	sum->replies += wp_atomic_load64(&more->replies);
+	sum->errors += wp_atomic_load64(&more->errors);
+	sum->replies_queued += wp_atomic_load64(&more->replies_queued);
 }
 
 static void add_api_counters(struct wp_api_counters *sum, const struct wp_api_counters *more)
 {
-	sum->calls += more->calls;
-	sum->errors += more->errors;
-	sum->bytes += more->bytes;
-	sum->host_ns += more->host_ns;
+	sum->calls += wp_atomic_load64(&more->calls);
+	sum->errors += wp_atomic_load64(&more->errors);
+	sum->bytes += wp_atomic_load64(&more->bytes);
+	sum->host_ns += wp_atomic_load64(&more->host_ns);
 }
 
 /* Nobody else knows the channel any more, but for the list. */
@@ -108,10 +108,10 @@ static void add_calls(struct winapi_api_desc *desc, uint32_t count,
 		      const struct wp_api_counters *from)
 {
 	for (uint32_t i = 0; i < count; i++) {
-		desc[i].calls += from[i].calls;
-		desc[i].errors += from[i].errors;
-		desc[i].bytes += from[i].bytes;
-		desc[i].host_ns += from[i].host_ns;
+		desc[i].calls += wp_atomic_load64(&from[i].calls);
+		desc[i].errors += wp_atomic_load64(&from[i].errors);
+		desc[i].bytes += wp_atomic_load64(&from[i].bytes);
+		desc[i].host_ns += wp_atomic_load64(&from[i].host_ns);
 	}
 }
 

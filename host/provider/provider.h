@@ -60,12 +60,15 @@ struct wp_transport_ops {
 	 * Sends the completion of a packet. 0: sent, and `packet` (with its external data) is the
 	 * transport's again. -EAGAIN (-11): no room; the core keeps the reply and tries again in
 	 * wp_channel_flush, in order. Any other: the channel is gone, the reply is dropped and `packet`
-	 * is the transport's. Called under the channel's lock, from any thread; must not call back.
+	 * is the transport's. From any thread, but never two at a time for a channel; must not call back.
+	 * The guest need not see it before `publish`.
 	 * Every packet that was taken comes back this way exactly once, also during and after
 	 * wp_channel_close: then `packet` is the transport's whatever it returns.
 	 */
 	int (*complete)(void *transport, void *packet, uint64_t request_id, const void *reply,
 			uint32_t size);
+	/* Lets the guest see the completions so far. Called as `complete` is. NULL: they are seen at once. */
+	void (*publish)(void *transport);
 	/*
 	 * Maps the pages of a GPADL of this channel: they stay mapped and the GPADL alive until
 	 * unmap. 0 and *segments (the transport's, valid until unmap), or a negative errno. A GPADL is mapped at
@@ -115,6 +118,12 @@ void wp_channel_close(struct wp_channel *channel);
 enum wp_packet_result wp_channel_packet(struct wp_channel *channel, void *packet, uint64_t request_id,
 					const void *data, uint32_t size,
 					const struct wp_segments *external);
+
+/*
+ * After a few wp_channel_packet: `publish` for what they completed. (Completions by workers and
+ * wp_channel_flush are published by themselves.)
+ */
+void wp_channel_publish(struct wp_channel *channel);
 
 /* There may be room for replies again. True: replies are still waiting. */
 bool wp_channel_flush(struct wp_channel *channel);

@@ -22,11 +22,10 @@ static void count_call(struct wp_channel *channel, const struct wp_slot *slot)
 {
 	struct wp_api_counters *api = &channel->api[slot->api->id];
 
-	api->calls++;
-	api->errors += slot->status != WINAPI_STATUS_OK;
-	api->bytes +=
-		slot->header.inline_size + slot->reply.inline_size + wp_call_bytes(&slot->call);
-	api->host_ns += slot->host_ns;
+	wp_bump(&api->calls, 1);
+	wp_bump(&api->errors, slot->status != WINAPI_STATUS_OK);
+	wp_bump(&api->bytes, slot->header.inline_size + slot->reply.inline_size + wp_call_bytes(&slot->call));
+	wp_bump(&api->host_ns, slot->host_ns);
 }
 
 /* The members were counted one by one; the time of the packet is theirs in equal parts. */
@@ -39,17 +38,17 @@ static void count_batch(struct wp_channel *channel, const struct wp_slot *slot)
 	for (uint32_t i = 0; members && i < wp_api_count; i++) {
 		struct wp_api_counters *more = &channel->batch[i];
 
-		channel->api[i].calls += more->calls;
-		channel->api[i].errors += more->errors;
-		channel->api[i].bytes += more->bytes;
-		channel->api[i].host_ns += slot->host_ns * more->calls / members;
+		wp_bump(&channel->api[i].calls, more->calls);
+		wp_bump(&channel->api[i].errors, more->errors);
+		wp_bump(&channel->api[i].bytes, more->bytes);
+		wp_bump(&channel->api[i].host_ns, slot->host_ns * more->calls / members);
 		*more = (struct wp_api_counters){ 0 };
 	}
 }
 
 static void count(struct wp_channel *channel, const struct wp_slot *slot)
 {
-	channel->counters.errors += slot->status != WINAPI_STATUS_OK;
+	wp_bump(&channel->counters.errors, slot->status != WINAPI_STATUS_OK);
 	if (slot->api)
 		count_call(channel, slot);
 	else if (slot->header.type == WINAPI_MSG_BATCH)
@@ -65,7 +64,7 @@ static bool send(struct wp_channel *channel, struct wp_slot *slot)
 
 	if (err == -WP_EAGAIN && !channel->closed)
 		return false;
-	channel->counters.replies += !err;
+	wp_bump(&channel->counters.replies, !err);
 	return true;
 }
 
@@ -79,7 +78,7 @@ static void wait_for_room(struct wp_channel *channel, struct wp_slot *slot)
 	else
 		channel->slot[channel->last_reply].next_reply = slot->index;
 	channel->last_reply = slot->index;
-	channel->counters.replies_queued++;
+	wp_bump(&channel->counters.replies_queued, 1);
 	wp_atomic_store32(&channel->replies_waiting, channel->replies_waiting + 1);
 }
 
@@ -91,26 +90,51 @@ static bool send_in_order(struct wp_channel *channel, struct wp_slot *slot)
 void wp_reply_now(struct wp_channel *channel, enum winapi_status status)
 {
 	struct wp_slot *slot = channel->spare;
+	bool alone = wp_channel_alone(channel);
 
 	wp_reply_prepare(slot, status);
-	wp_lock(&channel->lock);
+	if (!alone)
+		wp_lock(&channel->lock);
 	count(channel, slot);
 	if (send_in_order(channel, slot)) {
-		channel->counters.requests++;
+		wp_bump(&channel->counters.requests, 1);
 	} else {
+		if (alone)
+			wp_lock(&channel->lock);
+		alone = false;
 		wp_slot_park(channel, slot);
 		wait_for_room(channel, slot);
 	}
-	wp_unlock(&channel->lock);
+	if (!alone)
+		wp_unlock(&channel->lock);
+}
+
+static void publish(struct wp_channel *channel)
+{
+	if (channel->ops->publish)
+		channel->ops->publish(channel->transport);
+}
+
+void wp_channel_publish(struct wp_channel *channel)
+{
+	bool alone = wp_channel_alone(channel);
+
+	if (!alone)
+		wp_lock(&channel->lock);
+	publish(channel);
+	if (!alone)
+		wp_unlock(&channel->lock);
 }
 
 void wp_reply_parked(struct wp_channel *channel, struct wp_slot *slot)
 {
 	count(channel, slot);
-	if (send_in_order(channel, slot))
+	if (send_in_order(channel, slot)) {
+		publish(channel); /* first: once nothing is parked, the channel's thread goes without the lock */
 		wp_slot_unpark(channel, slot);
-	else
+	} else {
 		wait_for_room(channel, slot);
+	}
 }
 
 /* The first of those that wait. False: still no room. */
@@ -139,6 +163,7 @@ bool wp_channel_flush(struct wp_channel *channel)
 	wp_lock(&channel->lock);
 	while (channel->first_reply != WP_NO_SLOT && send_first(channel))
 		;
+	publish(channel);
 	waiting = channel->first_reply != WP_NO_SLOT;
 	wp_channel_unlock(channel);
 	return waiting;

@@ -51,7 +51,7 @@ void wp_slot_park(struct wp_channel *channel, struct wp_slot *slot)
 	*bucket = slot->index;
 	slot->work_pending = false;
 	channel->spare = NULL;
-	channel->counters.requests++;
+	wp_bump(&channel->counters.requests, 1);
 	wp_atomic_store32(&channel->parked, channel->parked + 1);
 	if (slot->header.type != WINAPI_MSG_CANCEL)
 		channel->in_flight++;

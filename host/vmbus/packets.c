@@ -80,8 +80,6 @@ int vmbus_channel_next(struct vmbus_channel *channel, struct vmbus_packet *packe
 	packet->payload_size = packet->ring.payload_size;
 	packet->transaction_id = packet->ring.desc.transaction_id;
 	packet->type = packet->ring.desc.type;
-	packet->last = vmbus_ring_distance(channel->in.read, channel->in.write, channel->in.size) ==
-		       packet->ring.total;
 	packet->wants_completion = packet->ring.desc.flags & VMBUS_PACKET_FLAG_COMPLETION_REQUESTED;
 	packet->segments = NULL;
 	packet->segment_count = 0;

@@ -120,7 +120,6 @@ struct vmbus_packet {
 	uint64_t transaction_id;
 	uint16_t type; /* VMBUS_PACKET_INBAND or VMBUS_PACKET_GPA_DIRECT */
 	bool wants_completion;
-	bool last; /* no other was seen behind it: its reply need not wait for more */
 	/* GPA_DIRECT: malloc'ed, the taker's from vmbus_channel_take on; else NULL. */
 	struct vmbus_segment *segments;
 	uint32_t segment_count;

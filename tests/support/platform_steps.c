@@ -17,6 +17,7 @@ static struct {
 	bool failed;
 	unsigned long allocations;
 	unsigned long blocks;
+	bool working;
 	unsigned int locks_held;
 	char log[256];
 } steps;
@@ -124,6 +125,11 @@ bool steps_locked(void)
 	return steps.locks_held != 0;
 }
 
+bool steps_working(void)
+{
+	return steps.working;
+}
+
 /* ---- Clock ----------------------------------------------------------------------------------- */
 
 uint64_t wp_clock_ns(void)
@@ -170,7 +176,9 @@ bool steps_run_one(void)
 	if (!steps.first)
 		steps.last = NULL;
 	steps.queued--;
+	steps.working = true;
 	work->run(work);
+	steps.working = false;
 	return true;
 }
 

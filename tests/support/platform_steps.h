@@ -32,6 +32,7 @@ unsigned long steps_allocations(void); /* since the program began */
 unsigned long steps_blocks(void); /* not yet freed */
 
 bool steps_locked(void);
+bool steps_working(void); /* inside a work item, as a worker would be */
 const char *steps_last_log(void);
 
 #endif /* TESTS_PLATFORM_STEPS_H */
