@@ -257,7 +257,7 @@ static void expire(struct local *local, struct request *request)
 	async_push_end(local, 1);
 	__atomic_store_n(&request->state, REQUEST_ABANDONED, __ATOMIC_RELEASE);
 	__atomic_fetch_add(&local->timeouts, 1, __ATOMIC_RELAXED);
-	calls_send_cancel(local, id);
+	calls_send_cancel(local, id, 0);
 }
 
 static void expire_late(struct local *local, uint64_t now)
@@ -402,10 +402,9 @@ int async_cancel(struct winapi *handle, uint64_t user_data)
 		struct request *request = &local->table[i];
 
 		if (request->kind == REQUEST_ASYNC && request->user_data == user_data &&
-		    __atomic_load_n(&request->state, __ATOMIC_ACQUIRE) == REQUEST_PENDING) {
-			calls_send_cancel(local, request->id);
-			return 0;
-		}
+		    __atomic_load_n(&request->state, __ATOMIC_ACQUIRE) == REQUEST_PENDING)
+			return calls_send_cancel(local, request->id,
+						 deadline_after(clock_ns(), local->base.timeout_ms));
 	}
 	return fail(-ENOENT, "no call with that user_data is in flight");
 }

@@ -277,14 +277,14 @@ static uint64_t aligned(uint64_t size)
 	return (size + PLAIN_ALIGN - 1) / PLAIN_ALIGN * PLAIN_ALIGN;
 }
 
-/* Do so many pages fit in a packet beside this call's message? */
+/* Do so many pages, of one slab, fit in a packet beside this call's message? */
 static bool fits_packet(const struct local *local, const struct winapi_call *call, uint64_t pages)
 {
 	uint64_t payload = sizeof(struct vmbus_gpa_direct) + sizeof(struct vmbus_gpa_range) + pages * 8 +
 			   sizeof(struct winapi_msg_header) +
 			   call->buffer_count * sizeof(struct winapi_buffer_desc) + call->in_size;
 
-	return payload < local->out.size && vmbus_ring_packet_size((uint32_t)payload) < local->out.size;
+	return pages <= SLAB_PIECE_MAX / PAGE && payload < local->out.size && vmbus_ring_packet_size((uint32_t)payload) < local->out.size;
 }
 
 /* Memory for the call's plain bytes. Under buffers_lock. */

@@ -72,7 +72,7 @@ static struct request *pop(struct local *local, bool call)
 	if (local->free_first == NO_REQUEST || (call && local->in_flight >= local->max_in_flight))
 		return NULL;
 	request = &local->table[local->free_first];
-	local->free_first = request->next_free;
+	__atomic_store_n(&local->free_first, request->next_free, __ATOMIC_RELAXED);
 	__atomic_store_n(&local->in_flight, local->in_flight + call, __ATOMIC_RELAXED);
 	return request;
 }
@@ -87,7 +87,7 @@ static void push(struct local *local, struct request *request)
 {
 	__atomic_store_n(&local->in_flight, local->in_flight - is_call(request), __ATOMIC_RELAXED);
 	request->next_free = local->free_first;
-	local->free_first = (uint32_t)(request - local->table);
+	__atomic_store_n(&local->free_first, (uint32_t)(request - local->table), __ATOMIC_RELAXED);
 }
 
 /* A call in a row uses one slot over and over, without the lock: it is left in `spare`, still counted. */
@@ -194,8 +194,8 @@ static uint32_t fill_range(const struct piece *piece, uint8_t *out)
 static int write_gpa_direct(struct local *local, uint64_t id, const struct piece *piece,
 			    struct vmbus_ring_part *parts, uint32_t *payload)
 {
-	/* The largest slab's pages. */
-	uint8_t range[sizeof(struct vmbus_gpa_direct) + sizeof(struct vmbus_gpa_range) + 512 * 8];
+	uint8_t range[sizeof(struct vmbus_gpa_direct) + sizeof(struct vmbus_gpa_range) +
+		      SLAB_PIECE_MAX / VMBUS_PAGE_SIZE * 8];
 	uint32_t size = fill_range(piece, range);
 
 	parts[0] = (struct vmbus_ring_part){ range, size };
@@ -461,7 +461,36 @@ void calls_end_all(struct local *local, int32_t result)
 
 /* ---- Calls --------------------------------------------------------------------------------------------- */
 
-void calls_send_cancel(struct local *local, uint64_t id)
+static bool call_slot_freed(struct local *local)
+{
+	return __atomic_load_n(&local->spare, __ATOMIC_RELAXED) != NO_REQUEST ||
+	       __atomic_load_n(&local->in_flight, __ATOMIC_RELAXED) < local->max_in_flight;
+}
+
+static bool control_slot_freed(struct local *local)
+{
+	return __atomic_load_n(&local->free_first, __ATOMIC_RELAXED) != NO_REQUEST;
+}
+
+static struct request *take_slot(struct local *local, bool call, uint64_t deadline)
+{
+	struct request *request = request_take(local, call);
+
+	while (!request) {
+		uint64_t now = clock_ns();
+
+		if (now >= deadline || local_check(local)) {
+			fail(-EAGAIN, "all %u calls that the host allows are in flight", local->max_in_flight);
+			return NULL;
+		}
+		/* Replies free slots, so wait for those like everybody. */
+		wait_for_traffic(local, now, deadline, call ? call_slot_freed : control_slot_freed);
+		request = request_take(local, call);
+	}
+	return request;
+}
+
+int calls_send_cancel(struct local *local, uint64_t id, uint64_t deadline)
 {
 	struct message message = { .header = { .type = WINAPI_MSG_CANCEL,
 					       .session_id = local->session,
@@ -470,10 +499,10 @@ void calls_send_cancel(struct local *local, uint64_t id)
 	struct request *request;
 
 	if (!(local->base.info.features & WINAPI_FEATURE_CANCEL))
-		return;
-	request = request_take(local, false);
+		return fail(-EOPNOTSUPP, "the host can't cancel calls");
+	request = take_slot(local, false, deadline);
 	if (!request)
-		return;
+		return -EAGAIN;
 	request->kind = REQUEST_CANCEL;
 	request->holds = false;
 	request->out_capacity = 0;
@@ -483,10 +512,11 @@ void calls_send_cancel(struct local *local, uint64_t id)
 		request->type = WINAPI_MSG_CANCEL;
 		lock_drop(&local->send_lock);
 		request_free(local, request);
-		return;
+		return fail(-EAGAIN, "no room to ask for the call's end");
 	}
 	send_publish(local);
 	lock_drop(&local->send_lock);
+	return 0;
 }
 
 /* Ends a call here whose reply hasn't come; its slot and buffers stay until it does. */
@@ -498,7 +528,7 @@ static bool abandon(struct local *local, struct request *request)
 	if (!request_try_end(request, &was))
 		return false;
 	__atomic_store_n(&request->state, REQUEST_ABANDONED, __ATOMIC_RELEASE);
-	calls_send_cancel(local, id);
+	calls_send_cancel(local, id, 0); /* if it can't be sent, the host's own timeout ends the call */
 	return true;
 }
 
@@ -524,30 +554,6 @@ static uint32_t wire_timeout(uint64_t begin, uint64_t deadline)
 	uint64_t ms = (deadline - begin) / 1000000u;
 
 	return deadline == NO_DEADLINE || ms > UINT32_MAX ? 0 : ms ? (uint32_t)ms : 1;
-}
-
-static bool slot_freed(struct local *local)
-{
-	return __atomic_load_n(&local->spare, __ATOMIC_RELAXED) != NO_REQUEST ||
-	       __atomic_load_n(&local->in_flight, __ATOMIC_RELAXED) < local->max_in_flight;
-}
-
-static struct request *take_slot(struct local *local, bool call, uint64_t deadline)
-{
-	struct request *request = request_take(local, call);
-
-	while (!request) {
-		uint64_t now = clock_ns();
-
-		if (now >= deadline || local_check(local)) {
-			fail(-EAGAIN, "all %u calls that the host allows are in flight", local->max_in_flight);
-			return NULL;
-		}
-		/* Replies free slots, so wait for those like everybody. */
-		wait_for_traffic(local, now, deadline, slot_freed);
-		request = request_take(local, call);
-	}
-	return request;
 }
 
 /* Sends a request and takes its reply: the whole of a synchronous call. */

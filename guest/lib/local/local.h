@@ -45,6 +45,8 @@ struct region {
 	uint8_t *used; /* slab: a byte for each page; NULL: one piece has it all */
 };
 
+#define SLAB_PIECE_MAX (1ull << 20) /* bytes: what is larger gets a region of its own */
+
 /* Page-aligned memory that the host can reach. */
 struct piece {
 	struct region *region;
@@ -251,8 +253,8 @@ int calls_control(struct local *local, uint16_t type, const void *in, uint32_t i
 void calls_drain(struct local *local);
 /* Ends every request: the host is gone. */
 void calls_end_all(struct local *local, int32_t result);
-/* Sends CANCEL for a request, if there is a slot and room; best effort. */
-void calls_send_cancel(struct local *local, uint64_t id);
+/* Sends CANCEL for a request, once there is a slot; best effort. 0 or -errno. */
+int calls_send_cancel(struct local *local, uint64_t id, uint64_t deadline);
 struct request *request_take(struct local *local, bool call);
 /* Up to `max` for calls, with one lock; how many. */
 uint32_t request_take_many(struct local *local, struct request **requests, uint32_t max);

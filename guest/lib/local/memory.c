@@ -14,7 +14,6 @@
 #include "local.h"
 
 #define SLAB_SIZE (2ull << 20)
-#define SLAB_MAX (1ull << 20) /* what is larger gets a region of its own */
 #define PAGE ((uint64_t)VMBUS_PAGE_SIZE)
 
 int memory_file(uint64_t size)
@@ -127,7 +126,7 @@ int memory_take(struct local *local, uint64_t size, struct piece *piece)
 	int err;
 
 	size = (size + PAGE - 1) / PAGE * PAGE;
-	if (size > SLAB_MAX) {
+	if (size > SLAB_PIECE_MAX) {
 		err = region_add(local, size, false, &region);
 		if (!err)
 			*piece = (struct piece){ region, region->data, region->gpa, size };

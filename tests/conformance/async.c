@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/* Submit, complete, the descriptor, cancel. */
+#include <errno.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "conformance.h"
+
+#define FLIGHTS 64u
+
+static struct {
+	uint8_t in[FLIGHTS][128];
+	uint8_t out[FLIGHTS][128];
+	struct winapi_call call[FLIGHTS];
+	bool flying[FLIGHTS];
+} f;
+
+static void prepare(uint64_t seed)
+{
+	memset(&f, 0, sizeof(f));
+	for (uint32_t i = 0; i < FLIGHTS; i++) {
+		winapi_pattern_fill(f.in[i], sizeof(f.in[i]), seed + i);
+		f.call[i] = echo_call(f.in[i], 1 + i * 2, f.out[i]);
+		f.call[i].user_data = i;
+	}
+}
+
+/* Takes completions until `left` have come; each exactly once and right. */
+static const char *collect(struct context *c, unsigned int left)
+{
+	struct winapi_completion done[7];
+
+	while (left) {
+		int n = winapi_complete(c->handle, done, 7, 60000);
+
+		EXPECT(n > 0);
+		for (int i = 0; i < n; i++) {
+			uint64_t at = done[i].user_data;
+
+			EXPECT(at < FLIGHTS && f.flying[at]);
+			f.flying[at] = false;
+			EXPECT(done[i].result == 0 && done[i].out_size == f.call[at].in_size);
+			EXPECT(!memcmp(f.in[at], f.out[at], f.call[at].in_size));
+		}
+		left -= (unsigned int)n;
+	}
+	return NULL;
+}
+
+static const char *submit_all(struct context *c, unsigned int count, unsigned int *started)
+{
+	*started = 0;
+	while (*started < count) {
+		int n = winapi_submit(c->handle, f.call + *started, count - *started);
+
+		if (n == -EAGAIN)
+			break;
+		EXPECT(n > 0);
+		for (int i = 0; i < n; i++)
+			f.flying[*started + (unsigned int)i] = true;
+		*started += (unsigned int)n;
+	}
+	return NULL;
+}
+
+static const char *each_submission_completes_once(struct context *c)
+{
+	for (unsigned int round = 0; round < scaled(c, 300); round++) {
+		unsigned int started;
+		const char *wrong;
+
+		prepare(round);
+		wrong = submit_all(c, 1 + round % FLIGHTS, &started);
+		if (!wrong)
+			wrong = collect(c, started);
+		if (wrong)
+			return wrong;
+		EXPECT(started == 1 + round % FLIGHTS || c->info.max_in_flight < FLIGHTS);
+	}
+	return NULL;
+}
+
+static const char *nothing_to_complete_is_zero(struct context *c)
+{
+	struct winapi_completion done;
+
+	EXPECT(winapi_complete(c->handle, &done, 1, 0) == 0);
+	EXPECT(winapi_complete(c->handle, &done, 1, 5) == 0);
+	EXPECT(winapi_complete(c->handle, NULL, 1, 0) == -EINVAL);
+	EXPECT(winapi_complete(c->handle, &done, 0, 0) == -EINVAL);
+	EXPECT(winapi_submit(c->handle, NULL, 0) == 0);
+	return NULL;
+}
+
+static const char *the_descriptor_tells(struct context *c)
+{
+	struct pollfd fd = { .fd = winapi_fd(c->handle), .events = POLLIN };
+	unsigned int started;
+	const char *wrong;
+
+	EXPECT(fd.fd >= 0 && winapi_fd(c->handle) == fd.fd);
+	for (unsigned int round = 0; round < scaled(c, 500); round++) {
+		struct winapi_completion done[FLIGHTS];
+		unsigned int left;
+
+		prepare(round);
+		wrong = submit_all(c, 1 + round % 5, &started);
+		if (wrong)
+			return wrong;
+		for (left = started; left;) {
+			int n = winapi_complete(c->handle, done, FLIGHTS, 0);
+
+			EXPECT(n >= 0);
+			left -= (unsigned int)n;
+			if (!n)
+				EXPECT(poll(&fd, 1, 60000) == 1);
+		}
+	}
+	return NULL;
+}
+
+static const char *calls_in_flight_are_bounded(struct context *c)
+{
+	struct winapi_completion done[FLIGHTS];
+	struct long_call l;
+	const char *wrong = long_call_init(&l, c->handle);
+	unsigned int started = 0, limit = c->info.max_in_flight;
+	int n = 0;
+
+	if (wrong)
+		return wrong;
+	while (started <= limit && (n = winapi_submit(c->handle, &l.call, 1)) == 1) {
+		l.call.user_data++;
+		started++;
+	}
+	EXPECT(n == -EAGAIN && started == limit);
+	for (uint64_t i = 0; i < started; i++)
+		winapi_cancel(c->handle, i);
+	while (started) {
+		n = winapi_complete(c->handle, done, FLIGHTS, 60000);
+		EXPECT(n > 0 && (unsigned int)n <= started);
+		started -= (unsigned int)n;
+	}
+	return NULL;
+}
+
+static const char *cancel_ends_a_call_once(struct context *c)
+{
+	struct winapi_completion done;
+	struct long_call l;
+	const char *wrong = long_call_init(&l, c->handle);
+
+	if (wrong)
+		return wrong;
+	l.call.user_data = 42;
+	EXPECT(winapi_cancel(c->handle, 42) == -ENOENT);
+	EXPECT(winapi_submit(c->handle, &l.call, 1) == 1);
+	EXPECT(winapi_cancel(c->handle, 43) == -ENOENT);
+	EXPECT(winapi_cancel(c->handle, 42) == 0);
+	EXPECT(winapi_complete(c->handle, &done, 1, 60000) == 1);
+	EXPECT(done.user_data == 42 && done.result == -ECANCELED && done.status == WINAPI_STATUS_CANCELED);
+	EXPECT(winapi_complete(c->handle, &done, 1, 0) == 0);
+	EXPECT(winapi_buffer_free(l.ref.buffer) == 0);
+	return NULL;
+}
+
+static const char *a_late_submission_times_out(struct context *c)
+{
+	struct pollfd fd = { .fd = winapi_fd(c->handle), .events = POLLIN };
+	struct winapi_completion done;
+	struct long_call l;
+	const char *wrong = long_call_init(&l, c->handle);
+	int n;
+
+	if (wrong)
+		return wrong;
+	l.call.timeout_ms = 30;
+	EXPECT(winapi_submit(c->handle, &l.call, 1) == 1);
+	while ((n = winapi_complete(c->handle, &done, 1, 0)) == 0)
+		EXPECT(poll(&fd, 1, 60000) == 1);
+	EXPECT(n == 1 && done.result == -ETIMEDOUT);
+	return NULL;
+}
+
+const struct test_case async_cases[] = {
+	{ "each submission completes once", each_submission_completes_once, false },
+	{ "nothing to complete is zero", nothing_to_complete_is_zero, false },
+	{ "the descriptor tells of completions", the_descriptor_tells, false },
+	{ "calls in flight are bounded", calls_in_flight_are_bounded, true },
+	{ "cancel ends a call once", cancel_ends_a_call_once, true },
+	{ "a late submission times out", a_late_submission_times_out, true },
+	{ NULL, NULL, false },
+};
