@@ -48,7 +48,7 @@ void ring_thread_post(struct ring_thread *thread, struct task *task)
 
 	task->next = NULL;
 	wp_lock(&thread->inbox_lock);
-	*thread->inbox_last = task;
+	__atomic_store_n(thread->inbox_last, task, __ATOMIC_RELEASE);
 	thread->inbox_last = &task->next;
 	wp_unlock(&thread->inbox_lock);
 	/* Against the fence in sleep_until_event: one of the two sees the other. */
@@ -71,7 +71,7 @@ static bool run_tasks(struct ring_thread *thread)
 		return false;
 	wp_lock(&thread->inbox_lock);
 	task = thread->inbox;
-	thread->inbox = NULL;
+	__atomic_store_n(&thread->inbox, NULL, __ATOMIC_RELAXED);
 	thread->inbox_last = &thread->inbox;
 	wp_unlock(&thread->inbox_lock);
 	while (task) {

@@ -220,7 +220,7 @@ int request_write(struct local *local, struct request *request, struct message *
 	request->type = h->type;
 	request->session = h->session_id;
 	/* Before the packet can be seen: its reply may come at once. */
-	__atomic_store_n(&request->id, id, __ATOMIC_RELAXED);
+	__atomic_store_n(&request->id, id, __ATOMIC_RELEASE);
 	__atomic_store_n(&request->state, REQUEST_PENDING, __ATOMIC_RELEASE);
 	if (held && held->piece.size)
 		err = write_gpa_direct(local, id, &held->piece, parts, &payload);
@@ -386,7 +386,7 @@ static bool take_reply(struct local *local, const struct vmbus_ring_packet *pack
 	    index >= local->table_size)
 		return false;
 	request = &local->table[index];
-	if (!id || __atomic_load_n(&request->id, __ATOMIC_RELAXED) != id)
+	if (!id || __atomic_load_n(&request->id, __ATOMIC_ACQUIRE) != id)
 		return false;
 	memcpy(&header, packet->payload, sizeof(header));
 	if (!reply_fits(request, &header, id, packet->payload_size))
@@ -497,6 +497,7 @@ int calls_send_cancel(struct local *local, uint64_t id, uint64_t deadline)
 					       .inline_size = sizeof(struct winapi_cancel_request) } };
 	struct winapi_cancel_request cancel = { .request_id = id };
 	struct request *request;
+	int err;
 
 	if (!(local->base.info.features & WINAPI_FEATURE_CANCEL))
 		return fail(-EOPNOTSUPP, "the host can't cancel calls");
@@ -504,19 +505,14 @@ int calls_send_cancel(struct local *local, uint64_t id, uint64_t deadline)
 	if (!request)
 		return -EAGAIN;
 	request->kind = REQUEST_CANCEL;
+	request->type = WINAPI_MSG_CANCEL;
 	request->holds = false;
 	request->out_capacity = 0;
-	lock_take(&local->send_lock);
-	if (__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE) ||
-	    request_write(local, request, &message, &cancel, NULL)) {
-		request->type = WINAPI_MSG_CANCEL;
-		lock_drop(&local->send_lock);
+	request->deadline = deadline;
+	err = send_one(local, request, &message, &cancel, NULL);
+	if (err)
 		request_free(local, request);
-		return fail(-EAGAIN, "no room to ask for the call's end");
-	}
-	send_publish(local);
-	lock_drop(&local->send_lock);
-	return 0;
+	return err;
 }
 
 /* Ends a call here whose reply hasn't come; its slot and buffers stay until it does. */
