@@ -193,6 +193,8 @@ static void join(struct hostd *hostd)
 	tell_threads(hostd, END_DROP);
 	for (unsigned int i = 0; i < hostd->thread_count; i++)
 		pthread_join(hostd->thread[i].thread, NULL);
+	/* A worker's last word let a guest go; the worker itself may still be on its way out. */
+	platform_wait_for_workers();
 }
 
 void hostd_stop(struct hostd *hostd, unsigned int grace_ms)

@@ -79,9 +79,10 @@ static struct {
 	pthread_cond_t more;
 	struct wp_work *first;
 	struct wp_work **last;
+	pthread_cond_t quiet;
 	unsigned int idle;
 	unsigned int started;
-} pool = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, &pool.first, 0, 0 };
+} pool = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, &pool.first, PTHREAD_COND_INITIALIZER, 0, 0 };
 
 unsigned int platform_cpus(void)
 {
@@ -124,7 +125,8 @@ static void *work(void *unused)
 		struct wp_work *next = pool.first;
 
 		if (!next) {
-			pool.idle++;
+			if (++pool.idle == pool.started)
+				pthread_cond_broadcast(&pool.quiet);
 			pthread_cond_wait(&pool.more, &pool.lock);
 			pool.idle--;
 			continue;
@@ -147,10 +149,13 @@ static void start_worker(void)
 
 	if (pool.idle || pool.started >= (most < MAX_WORKERS ? most : MAX_WORKERS))
 		return;
+	pool.started++;
 	if (!platform_thread(&thread, work, NULL)) {
 		pthread_detach(thread);
-		pool.started++;
-	} else if (!pool.started) {
+		return;
+	}
+	pool.started--;
+	if (!pool.started) {
 		wp_log(WP_LOG_ERROR, "no thread for work can be started");
 		abort();
 	}
@@ -164,5 +169,13 @@ void wp_work_queue(struct wp_work *item)
 	pool.last = (struct wp_work **)&item->opaque[0];
 	start_worker();
 	pthread_cond_signal(&pool.more);
+	pthread_mutex_unlock(&pool.lock);
+}
+
+void platform_wait_for_workers(void)
+{
+	pthread_mutex_lock(&pool.lock);
+	while (pool.first || pool.idle < pool.started)
+		pthread_cond_wait(&pool.quiet, &pool.lock);
 	pthread_mutex_unlock(&pool.lock);
 }

@@ -14,4 +14,7 @@ bool platform_shares_one_cpu(pid_t peer);
 /* A thread with a small stack: a daemon with many guests shouldn't pay for megabytes. 0 or -errno. */
 int platform_thread(pthread_t *thread, void *(*run)(void *), void *argument);
 
+/* Until no worker does anything: what they post to may go away after that. */
+void platform_wait_for_workers(void);
+
 #endif /* HOSTD_PLATFORM_LINUX_H */
