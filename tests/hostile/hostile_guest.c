@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A guest that does what no guest should, one thing at a time, to a provider. After each, the provider
+ * must have answered, rescinded or dropped as docs/protocol.md says, and still serve a guest that behaves.
+ *
+ * Usage: hostile_guest HOSTD     (starts it on a socket of its own)
+ *        hostile_guest --path PATH
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../include/winapi.h"
+#include "raw_guest.h"
+
+static char path[100];
+static struct raw_guest g;
+
+struct bad_case {
+	const char *name;
+	enum raw_stage stage;
+	bool (*run)(void);
+};
+
+/* ---- Messages of the winapi protocol: a status, and the channel goes on ---------------------------------- */
+
+static bool expect_status(const void *message, uint32_t size, uint64_t id, int32_t status)
+{
+	struct winapi_msg_header reply;
+
+	raw_message(&g, id, message, size);
+	if (!raw_reply(&g, &reply, NULL, 0))
+		return false;
+	if (reply.status != status)
+		printf("# status %d, not %d\n", reply.status, status);
+	return reply.request_id == id && reply.status == status;
+}
+
+struct call {
+	struct winapi_msg_header h;
+	struct winapi_buffer_desc desc[9];
+	uint8_t data[WINAPI_MAX_INLINE + 8];
+};
+static struct call call;
+
+static struct call *echo(uint64_t id)
+{
+	memset(&call, 0, sizeof(call));
+	call.h = raw_header(&g, WINAPI_MSG_CALL, id);
+	call.h.api = WINAPI_API_ECHO;
+	return &call;
+}
+
+static bool still_works(void)
+{
+	echo(900);
+	return expect_status(&call, 64, 900, WINAPI_STATUS_OK);
+}
+
+#define HEADER_CASE(function, change, wanted) \
+	static bool function(void) \
+	{ \
+		struct winapi_msg_header *h = &echo(10)->h; \
+\
+		change; \
+		return expect_status(&call, 64, 10, wanted) && still_works(); \
+	}
+
+HEADER_CASE(bad_version, h->version = 2, WINAPI_STATUS_UNSUPPORTED_VERSION)
+HEADER_CASE(bad_type, h->type = 11, WINAPI_STATUS_UNKNOWN_TYPE)
+HEADER_CASE(type_zero, h->type = 0, WINAPI_STATUS_UNKNOWN_TYPE)
+HEADER_CASE(held_back_type, h->type = WINAPI_MSG_STREAM, WINAPI_STATUS_UNKNOWN_TYPE)
+HEADER_CASE(bad_flags, h->flags = 2, WINAPI_STATUS_UNKNOWN_FLAGS)
+HEADER_CASE(reply_flag, h->flags = WINAPI_FLAG_REPLY, WINAPI_STATUS_UNKNOWN_FLAGS)
+HEADER_CASE(bad_api, h->api = 4711, WINAPI_STATUS_UNKNOWN_API)
+HEADER_CASE(bad_method, h->method = 9, WINAPI_STATUS_UNKNOWN_METHOD)
+HEADER_CASE(reserved_set, h->reserved = 1, WINAPI_STATUS_RESERVED_NOT_ZERO)
+HEADER_CASE(status_set, h->status = -1, WINAPI_STATUS_RESERVED_NOT_ZERO)
+HEADER_CASE(host_ns_set, h->host_ns = 1, WINAPI_STATUS_RESERVED_NOT_ZERO)
+HEADER_CASE(nine_buffers, h->buffer_count = 9, WINAPI_STATUS_TOO_LARGE)
+HEADER_CASE(most_buffers, h->buffer_count = UINT16_MAX, WINAPI_STATUS_TOO_LARGE)
+HEADER_CASE(inline_over, h->inline_size = WINAPI_MAX_INLINE + 1, WINAPI_STATUS_TOO_LARGE)
+HEADER_CASE(inline_huge, h->inline_size = UINT32_MAX, WINAPI_STATUS_TOO_LARGE)
+HEADER_CASE(inline_past_packet, h->inline_size = 1, WINAPI_STATUS_MALFORMED)
+HEADER_CASE(buffers_past_packet, h->buffer_count = 1, WINAPI_STATUS_MALFORMED)
+HEADER_CASE(foreign_session, h->session_id ^= 0x10000, WINAPI_STATUS_NO_SESSION)
+HEADER_CASE(no_session, h->session_id = 0, WINAPI_STATUS_NO_SESSION)
+HEADER_CASE(second_hello, (h->type = WINAPI_MSG_HELLO, h->session_id = 0, h->api = 0), WINAPI_STATUS_INVALID_PARAMETER)
+
+/* ---- Buffers --------------------------------------------------------------------------------------------- */
+
+static uint64_t register_pages(uint32_t gpadl, uint32_t pages, uint64_t length, int32_t wanted)
+{
+	struct {
+		struct winapi_msg_header h;
+		struct winapi_buffer_register_request r;
+	} m = { raw_header(&g, WINAPI_MSG_BUFFER_REGISTER, 20), { .length = length, .access = 3, .chunk_count = 1 } };
+	struct winapi_msg_header reply;
+	uint64_t handle = 0;
+	uint32_t status = 1;
+
+	if (pages && (!raw_gpadl(&g, gpadl, RAW_GPA + 2 * RAW_RING_PAGES * VMBUS_PAGE_SIZE, pages, &status) || status))
+		return 0;
+	m.r.gpadl[0] = gpadl;
+	m.h.inline_size = 28;
+	raw_message(&g, 20, &m, 64 + 28);
+	if (!raw_reply(&g, &reply, &handle, 8) || reply.status != wanted)
+		return 0;
+	return wanted ? 1 : handle;
+}
+
+static bool read_call(uint64_t handle, uint64_t offset, uint64_t length, uint32_t access, int32_t wanted)
+{
+	echo(30);
+	call.h.api = WINAPI_API_BUFFER_TEST;
+	call.h.method = WINAPI_BUFFER_TEST_READ;
+	call.h.buffer_count = 1;
+	call.h.inline_size = 8;
+	call.desc[0] = (struct winapi_buffer_desc){ handle, offset, length, access, 0 };
+	return expect_status(&call, 64 + 32 + 8, 30, wanted);
+}
+
+static bool bad_descriptors(void)
+{
+	uint64_t handle = register_pages(1, 4, 4 * 4096, 0);
+
+	return handle && read_call(handle, 0, 4 * 4096, 1, WINAPI_STATUS_OK) &&
+	       read_call(handle, 1, 4 * 4096, 1, WINAPI_STATUS_OUT_OF_BOUNDS) &&
+	       read_call(handle, UINT64_MAX, 2, 1, WINAPI_STATUS_OUT_OF_BOUNDS) &&
+	       read_call(handle, 4, UINT64_MAX - 1, 1, WINAPI_STATUS_TOO_LARGE) &&
+	       read_call(handle, 0, 0, 1, WINAPI_STATUS_INVALID_PARAMETER) &&
+	       read_call(handle, 0, 1, 0, WINAPI_STATUS_INVALID_PARAMETER) &&
+	       read_call(handle, 0, 1, 8, WINAPI_STATUS_INVALID_PARAMETER) &&
+	       read_call(0, 0, 1, 1, WINAPI_STATUS_INVALID_PARAMETER) &&
+	       read_call(handle ^ 0x10000, 0, 1, 1, WINAPI_STATUS_INVALID_HANDLE) &&
+	       read_call(handle + 1, 0, 1, 1, WINAPI_STATUS_INVALID_HANDLE) && still_works();
+}
+
+static bool unregister(uint64_t handle, int32_t wanted)
+{
+	struct {
+		struct winapi_msg_header h;
+		struct winapi_buffer_unregister_request r;
+	} m = { raw_header(&g, WINAPI_MSG_BUFFER_UNREGISTER, 40), { handle } };
+
+	m.h.inline_size = 8;
+	return expect_status(&m, sizeof(m), 40, wanted);
+}
+
+static bool double_free(void)
+{
+	uint64_t handle = register_pages(1, 4, 4 * 4096, 0);
+
+	return handle && unregister(handle, WINAPI_STATUS_OK) && unregister(handle, WINAPI_STATUS_INVALID_HANDLE) &&
+	       read_call(handle, 0, 1, 1, WINAPI_STATUS_INVALID_HANDLE) && still_works();
+}
+
+static bool bad_registrations(void)
+{
+	return register_pages(99, 0, 4096, WINAPI_STATUS_GPADL_UNKNOWN) &&
+	       register_pages(0x77, 0, 4096, WINAPI_STATUS_GPADL_UNKNOWN) /* the ring's */ &&
+	       register_pages(1, 4, 4 * 4096 + 1, WINAPI_STATUS_INVALID_PARAMETER) &&
+	       register_pages(1, 0, 3 * 4096, WINAPI_STATUS_INVALID_PARAMETER) &&
+	       register_pages(1, 0, (64 << 20) + 1, WINAPI_STATUS_TOO_LARGE) &&
+	       register_pages(1, 0, UINT64_MAX, WINAPI_STATUS_TOO_LARGE) &&
+	       register_pages(1, 0, 0, WINAPI_STATUS_INVALID_PARAMETER) && register_pages(1, 0, 4 * 4096, 0) &&
+	       register_pages(1, 0, 4 * 4096, WINAPI_STATUS_GPADL_UNKNOWN) && still_works();
+}
+
+/* The answer must wait until the buffer is given back. */
+static bool teardown_while_in_use(void)
+{
+	struct vmbus_gpadl_teardown m = { .header.type = VMBUS_MSG_GPADL_TEARDOWN, .relid = g.relid, .gpadl = 1 };
+	uint64_t handle = register_pages(1, 4, 4 * 4096, 0);
+
+	raw_post(&g, &m, sizeof(m));
+	return handle && read_call(handle, 0, 4096, 1, WINAPI_STATUS_OK) && !g.torndown &&
+	       unregister(handle, WINAPI_STATUS_OK) && raw_torndown(&g, 1);
+}
+
+/* ---- Rings and packets: the channel ends ------------------------------------------------------------------ */
+
+static bool bad_magic(void)
+{
+	echo(10)->h.magic ^= 1;
+	raw_message(&g, 10, &call, 64);
+	return raw_dropped(&g);
+}
+
+static bool wrong_transaction(void)
+{
+	echo(10);
+	raw_message(&g, 11, &call, 64);
+	return raw_dropped(&g);
+}
+
+static bool short_packet(void)
+{
+	echo(10);
+	raw_message(&g, 10, &call, 56);
+	return raw_dropped(&g);
+}
+
+static bool packet_with(uint16_t type, uint16_t offset8, uint16_t length8, uint16_t flags)
+{
+	struct vmbus_packet_descriptor desc = { type, offset8, length8, flags, 10 };
+
+	echo(10);
+	raw_packet(&g, &desc, &call, 64);
+	return raw_dropped(&g);
+}
+
+static bool no_completion_flag(void)
+{
+	return packet_with(VMBUS_PACKET_INBAND, 2, 10, 0);
+}
+
+static bool bad_packet_type(void)
+{
+	return packet_with(VMBUS_PACKET_COMPLETION, 2, 10, 1);
+}
+
+static bool packet_longer_than_ring(void)
+{
+	return packet_with(VMBUS_PACKET_INBAND, 2, UINT16_MAX, 1);
+}
+
+static bool offset_past_length(void)
+{
+	return packet_with(VMBUS_PACKET_INBAND, 11, 10, 1);
+}
+
+static bool offset_in_descriptor(void)
+{
+	return packet_with(VMBUS_PACKET_INBAND, 1, 10, 1);
+}
+
+static bool range_without_pages(void)
+{
+	return packet_with(VMBUS_PACKET_GPA_DIRECT, 2, 10, 1);
+}
+
+static bool write_index(uint32_t value)
+{
+	uint64_t one = 1;
+
+	VMBUS_RING_STORE(&g.up->write_index, value);
+	if (write(g.kick, &one, sizeof(one)) < 0)
+		return false;
+	return raw_dropped(&g);
+}
+
+static bool index_out_of_range(void)
+{
+	return write_index(2 * VMBUS_PAGE_SIZE);
+}
+
+static bool index_far_out(void)
+{
+	return write_index(UINT32_MAX - 7);
+}
+
+static bool index_unaligned(void)
+{
+	return write_index(g.up_write + 4);
+}
+
+/* ---- Control messages and records --------------------------------------------------------------------------- */
+
+static bool gpadl_with(uint16_t buflen, uint16_t count, uint32_t bytes, uint32_t offset)
+{
+	struct vmbus_gpadl_header m = { .header.type = VMBUS_MSG_GPADL_HEADER, .relid = g.relid, .gpadl = 50,
+					.range_buflen = buflen, .range_count = count,
+					.range = { bytes, offset } };
+	struct vmbus_gpadl_created created;
+
+	raw_post(&g, &m, sizeof(m));
+	return raw_receive_message(&g, VMBUS_MSG_GPADL_CREATED, &created, sizeof(created)) && created.status;
+}
+
+static bool bad_gpadls(void)
+{
+	uint32_t status = 0;
+
+	return gpadl_with(8, 1, 0, 0) && gpadl_with(16, 0, 4096, 0) && gpadl_with(16, 2, 4096, 0) &&
+	       gpadl_with(16, 1, UINT32_MAX, 0) && gpadl_with(16, 1, 4096, 4096) && gpadl_with(24, 1, 4096, 0) &&
+	       raw_gpadl(&g, 60, RAW_GPA, 4, &status) && !status && raw_gpadl(&g, 60, RAW_GPA, 4, &status) && status;
+}
+
+static bool ring_outside_memory(void)
+{
+	struct vmbus_open_channel m = { .header.type = VMBUS_MSG_OPEN_CHANNEL, .relid = g.relid, .ring_gpadl = 61,
+					.downstream_page = 3 };
+	struct vmbus_open_result result;
+	uint32_t status = 1;
+
+	if (!raw_gpadl(&g, 61, 0x4000000000ull, 6, &status) || status)
+		return false;
+	raw_post(&g, &m, sizeof(m));
+	return raw_receive_message(&g, VMBUS_MSG_OPEN_RESULT, &result, sizeof(result)) && result.status;
+}
+
+static bool short_control_message(void)
+{
+	struct vmbus_msg_header m = { .type = VMBUS_MSG_OPEN_CHANNEL };
+
+	raw_post(&g, &m, sizeof(m));
+	return raw_dropped(&g);
+}
+
+static bool unknown_record(void)
+{
+	raw_send(&g, 63, "", 0, -1);
+	return raw_dropped(&g);
+}
+
+static bool records_before_state(void)
+{
+	struct vmbus_user_region region = { 0, 4096 };
+
+	raw_send(&g, VMBUS_USER_REGION_ADD, &region, sizeof(region), -1);
+	return raw_dropped(&g);
+}
+
+static bool region_refused(uint64_t gpa, uint64_t size, int fd)
+{
+	struct vmbus_user_region region = { gpa, size };
+	struct vmbus_user_region_done done = { 0 };
+	struct raw_record record;
+
+	raw_send(&g, VMBUS_USER_REGION_ADD, &region, sizeof(region), fd);
+	if (fd >= 0)
+		close(fd);
+	if (!raw_receive(&g, VMBUS_USER_REGION_DONE, &record))
+		return false;
+	memcpy(&done, record.payload, sizeof(done));
+	return done.error < 0;
+}
+
+static bool bad_regions(void)
+{
+	char name[] = "/tmp/winapi-hostile-XXXXXX";
+	int plain = mkstemp(name);
+
+	unlink(name);
+	if (plain < 0 || ftruncate(plain, 4096))
+		return false;
+	return region_refused(0, 4096, plain) && region_refused(0, 4096, raw_memfd(4096, false, true)) &&
+	       region_refused(0, 1 << 20, raw_memfd(1 << 20, true, false)) && region_refused(0, 4096, -1) &&
+	       region_refused(0, 8192, raw_memfd(4096, true, true)) && region_refused(1, 4096, raw_memfd(4096, true, true)) &&
+	       region_refused(RAW_GPA, 4096, raw_memfd(4096, true, true)) &&
+	       region_refused(0, 1ull << 40, raw_memfd(4096, true, true)) && region_refused(UINT64_MAX - 4095, 8192, raw_memfd(8192, true, true));
+}
+
+/* ---- Behaviour ------------------------------------------------------------------------------------------------ */
+
+/* Sends until nothing more fits, reads nothing, then reads all: every request has its one reply. */
+static bool never_reads(void)
+{
+	unsigned int sent = 0, got = 0;
+	struct winapi_msg_header reply;
+
+	while (sent < 100000) {
+		uint32_t read = VMBUS_RING_LOAD(&g.up->read_index), size = 2 * VMBUS_PAGE_SIZE;
+		uint32_t room = (read + size - g.up_write - 1) % size;
+
+		if (room < 2 * 88) {
+			usleep(20000);
+			if (VMBUS_RING_LOAD(&g.up->read_index) == read)
+				break; /* the host has stopped taking them, as it must */
+			continue;
+		}
+		echo(1000 + sent++);
+		raw_message(&g, call.h.request_id, &call, 64);
+	}
+	VMBUS_RING_STORE(&g.down->pending_send_size, 0);
+	while (got < sent && raw_reply(&g, &reply, NULL, 0))
+		got++;
+	if (got != sent)
+		printf("# %u sent, %u answered\n", sent, got);
+	return sent < 100000 && got == sent;
+}
+
+static bool dies_mid_call(void)
+{
+	const struct winapi_perf_throughput_request request = { WINAPI_PERF_READ, 1024 };
+	uint64_t handle = register_pages(1, 16, 16 * 4096, 0);
+
+	if (!handle)
+		return false;
+	echo(30);
+	call.h.api = WINAPI_API_PERF_TEST;
+	call.h.method = WINAPI_PERF_TEST_THROUGHPUT;
+	call.h.buffer_count = 1;
+	call.h.inline_size = 8;
+	call.desc[0] = (struct winapi_buffer_desc){ handle, 0, 16 * 4096, 1, 0 };
+	memcpy(&call.desc[1], &request, sizeof(request));
+	raw_message(&g, 30, &call, 64 + 32 + 8);
+	return true; /* and the socket closes */
+}
+
+static const struct bad_case cases[] = {
+	{ "unknown version", RAW_SESSION, bad_version },
+	{ "unknown type", RAW_SESSION, bad_type },
+	{ "type 0", RAW_SESSION, type_zero },
+	{ "type held back", RAW_SESSION, held_back_type },
+	{ "unknown flags", RAW_SESSION, bad_flags },
+	{ "a request that says it is a reply", RAW_SESSION, reply_flag },
+	{ "unknown API", RAW_SESSION, bad_api },
+	{ "unknown method", RAW_SESSION, bad_method },
+	{ "reserved field set", RAW_SESSION, reserved_set },
+	{ "status set", RAW_SESSION, status_set },
+	{ "host_ns set", RAW_SESSION, host_ns_set },
+	{ "nine buffers", RAW_SESSION, nine_buffers },
+	{ "65,535 buffers", RAW_SESSION, most_buffers },
+	{ "inline size over the bound", RAW_SESSION, inline_over },
+	{ "inline size of 4 GiB", RAW_SESSION, inline_huge },
+	{ "inline data past the packet", RAW_SESSION, inline_past_packet },
+	{ "descriptors past the packet", RAW_SESSION, buffers_past_packet },
+	{ "foreign session", RAW_SESSION, foreign_session },
+	{ "no session", RAW_SESSION, no_session },
+	{ "second HELLO", RAW_SESSION, second_hello },
+	{ "bad descriptors", RAW_SESSION, bad_descriptors },
+	{ "double free", RAW_SESSION, double_free },
+	{ "bad registrations", RAW_SESSION, bad_registrations },
+	{ "teardown of a GPADL in use", RAW_SESSION, teardown_while_in_use },
+	{ "wrong magic", RAW_SESSION, bad_magic },
+	{ "wrong transaction id", RAW_SESSION, wrong_transaction },
+	{ "packet without a header", RAW_SESSION, short_packet },
+	{ "packet without completion flag", RAW_SESSION, no_completion_flag },
+	{ "packet of another type", RAW_SESSION, bad_packet_type },
+	{ "packet longer than the ring", RAW_SESSION, packet_longer_than_ring },
+	{ "payload past the packet", RAW_SESSION, offset_past_length },
+	{ "payload in the descriptor", RAW_SESSION, offset_in_descriptor },
+	{ "page range without pages", RAW_SESSION, range_without_pages },
+	{ "ring index out of range", RAW_SESSION, index_out_of_range },
+	{ "ring index far out", RAW_SESSION, index_far_out },
+	{ "ring index unaligned", RAW_SESSION, index_unaligned },
+	{ "bad GPADLs", RAW_OFFERED, bad_gpadls },
+	{ "rings outside memory", RAW_OFFERED, ring_outside_memory },
+	{ "control message too short", RAW_OFFERED, short_control_message },
+	{ "unknown record", RAW_READY, unknown_record },
+	{ "records before STATE", RAW_CONNECTED, records_before_state },
+	{ "bad regions", RAW_MEMORY, bad_regions },
+	{ "replies never read", RAW_SESSION, never_reads },
+	{ "death in a call", RAW_SESSION, dies_mid_call },
+};
+
+/* ---- The provider ----------------------------------------------------------------------------------------------- */
+
+static bool others_are_served(void)
+{
+	struct winapi *handle;
+	char uri[128], in[8] = "well", out[8] = "";
+	bool good;
+
+	snprintf(uri, sizeof(uri), "local:%s", path);
+	if (winapi_open(&handle, uri, NULL)) {
+		printf("# %s\n", winapi_error_message());
+		return false;
+	}
+	good = !winapi_echo(handle, in, out, 8) && !memcmp(in, out, 8);
+	winapi_close(handle);
+	return good;
+}
+
+static pid_t start_host(const char *hostd)
+{
+	char folder[] = "/tmp/winapi-hostile-XXXXXX";
+	pid_t pid;
+
+	if (!mkdtemp(folder))
+		exit(1);
+	snprintf(path, sizeof(path), "%s/s", folder);
+	pid = fork();
+	if (!pid) {
+		execl(hostd, hostd, "--socket", path, "--log-level", "error", NULL);
+		_exit(127);
+	}
+	for (int i = 0; i < 1000 && access(path, F_OK); i++)
+		usleep(10000);
+	return pid;
+}
+
+static bool host_ends_well(pid_t pid)
+{
+	char *slash = strrchr(path, '/');
+	int status;
+
+	kill(pid, SIGTERM);
+	waitpid(pid, &status, 0);
+	*slash = '\0';
+	rmdir(path);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int total = sizeof(cases) / sizeof(cases[0]), failed = 0;
+	bool own = argc == 2;
+	pid_t host = 0;
+
+	if (argc != 2 && argc != 3)
+		return 2;
+	if (own)
+		host = start_host(argv[1]);
+	else
+		snprintf(path, sizeof(path), "%s", argv[2]);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	printf("1..%u\n", total + own);
+	for (unsigned int i = 0; i < total; i++) {
+		bool good = raw_start(&g, path, cases[i].stage);
+
+		if (!good)
+			printf("# no connection\n");
+		else
+			good = cases[i].run();
+		raw_end(&g);
+		good = others_are_served() && good;
+		failed += !good;
+		printf("%s %u - %s\n", good ? "ok" : "not ok", i + 1, cases[i].name);
+	}
+	if (own) {
+		bool good = host_ends_well(host);
+
+		failed += !good;
+		printf("%s %u - the host ends with status 0 on SIGTERM\n", good ? "ok" : "not ok", total + 1);
+	}
+	return failed ? 1 : 0;
+}

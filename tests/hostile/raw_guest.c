@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+#include "raw_guest.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RING_DATA ((RAW_RING_PAGES - 1) * VMBUS_PAGE_SIZE)
+#define RAM_SIZE ((2 * RAW_RING_PAGES + RAW_EXTRA_PAGES) * (uint64_t)VMBUS_PAGE_SIZE)
+#define PATIENCE_MS 10000
+#define RING_GPADL 0x77u
+
+/* ---- Socket -------------------------------------------------------------------------------------------- */
+
+void raw_send(struct raw_guest *g, uint32_t type, const void *payload, uint32_t size, int fd)
+{
+	union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { { 0 } };
+	struct vmbus_user_header header = { type, size };
+	struct iovec iov[] = { { &header, sizeof(header) }, { (void *)payload, size } };
+	struct msghdr message = { .msg_iov = iov, .msg_iovlen = 2 };
+
+	if (fd >= 0) {
+		struct cmsghdr *c;
+
+		message.msg_control = &control;
+		message.msg_controllen = sizeof(control.space);
+		c = CMSG_FIRSTHDR(&message);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	if (sendmsg(g->socket, &message, MSG_NOSIGNAL) < 0)
+		g->gone = true;
+}
+
+void raw_post(struct raw_guest *g, const void *message, uint32_t size)
+{
+	struct vmbus_user_message out = { .connection_id = VMBUS_CONNECTION_MESSAGES_5 };
+
+	memcpy(out.data, message, size < sizeof(out.data) ? size : sizeof(out.data));
+	raw_send(g, VMBUS_USER_GUEST_MESSAGE, &out, 8 + size, -1);
+}
+
+static void note(struct raw_guest *g, const struct raw_record *record, int fd)
+{
+	struct vmbus_msg_header message;
+
+	if (record->header.type == VMBUS_USER_CHANNEL) {
+		memcpy(&g->relid, record->payload, sizeof(g->relid));
+		g->kick = fd;
+	} else if (record->header.type == VMBUS_USER_HOST_MESSAGE) {
+		memcpy(&message, record->payload + 8, sizeof(message));
+		if (message.type == VMBUS_MSG_RESCIND_OFFER)
+			g->rescinded = true;
+		if (message.type == VMBUS_MSG_GPADL_TORNDOWN)
+			memcpy(&g->torndown, record->payload + 16, sizeof(g->torndown));
+	}
+}
+
+static bool receive_any(struct raw_guest *g, struct raw_record *record)
+{
+	union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { record, sizeof(*record) };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+				  .msg_controllen = sizeof(control.space) };
+	struct pollfd p = { .fd = g->socket, .events = POLLIN };
+	struct cmsghdr *c;
+	int fd = -1;
+
+	if (g->gone || poll(&p, 1, PATIENCE_MS) != 1)
+		return false;
+	if (recvmsg(g->socket, &message, 0) <= 0) {
+		g->gone = true;
+		return false;
+	}
+	c = CMSG_FIRSTHDR(&message);
+	if (c)
+		memcpy(&fd, CMSG_DATA(c), sizeof(int));
+	note(g, record, fd);
+	return true;
+}
+
+bool raw_receive(struct raw_guest *g, uint32_t type, struct raw_record *record)
+{
+	while (receive_any(g, record))
+		if (record->header.type == type)
+			return true;
+	return false;
+}
+
+bool raw_receive_message(struct raw_guest *g, uint32_t type, void *message, uint32_t size)
+{
+	struct raw_record record;
+	struct vmbus_msg_header header;
+
+	while (raw_receive(g, VMBUS_USER_HOST_MESSAGE, &record)) {
+		memcpy(&header, record.payload + 8, sizeof(header));
+		if (header.type == type) {
+			memcpy(message, record.payload + 8, size);
+			return true;
+		}
+	}
+	return false;
+}
+
+bool raw_torndown(struct raw_guest *g, uint32_t gpadl)
+{
+	struct raw_record record;
+
+	while (g->torndown != gpadl && receive_any(g, &record))
+		;
+	return g->torndown == gpadl;
+}
+
+bool raw_dropped(struct raw_guest *g)
+{
+	struct raw_record record;
+
+	while (!g->rescinded && !g->gone && receive_any(g, &record))
+		;
+	return g->rescinded || g->gone;
+}
+
+/* ---- Bring-up ------------------------------------------------------------------------------------------- */
+
+int raw_memfd(uint64_t size, bool sealed, bool allocated)
+{
+	int fd = memfd_create("raw", MFD_ALLOW_SEALING | MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, (off_t)size) || (allocated && fallocate(fd, 0, 0, (off_t)size)) ||
+	    (sealed && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)))
+		abort();
+	return fd;
+}
+
+static bool connect_to(struct raw_guest *g, const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	memcpy(address.sun_path, path, strlen(path));
+	g->socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	g->call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	g->kick = -1;
+	return !connect(g->socket, (struct sockaddr *)&address, sizeof(address));
+}
+
+static bool introduce(struct raw_guest *g)
+{
+	struct vmbus_user_state state = { .magic = VMBUS_USER_MAGIC, .version = VMBUS_USER_VERSION };
+	struct vmbus_user_vp vp = { .event_flags_gpa = VMBUS_USER_FLAGS_OFF };
+	struct raw_record record;
+
+	raw_send(g, VMBUS_USER_STATE, &state, sizeof(state), -1);
+	if (!raw_receive(g, VMBUS_USER_READY, &record))
+		return false;
+	raw_send(g, VMBUS_USER_VP, &vp, sizeof(vp), g->call);
+	return true;
+}
+
+static bool add_memory(struct raw_guest *g)
+{
+	struct vmbus_user_region region = { .gpa = RAW_GPA, .size = RAM_SIZE };
+	struct vmbus_user_region_done done;
+	int fd = raw_memfd(RAM_SIZE, true, true);
+	struct raw_record record;
+
+	g->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	g->up = (void *)g->ram;
+	g->up_data = g->ram + VMBUS_PAGE_SIZE;
+	g->down = (void *)(g->ram + RAW_RING_PAGES * VMBUS_PAGE_SIZE);
+	g->down_data = (uint8_t *)g->down + VMBUS_PAGE_SIZE;
+	raw_send(g, VMBUS_USER_REGION_ADD, &region, sizeof(region), fd);
+	close(fd);
+	if (!raw_receive(g, VMBUS_USER_REGION_DONE, &record))
+		return false;
+	memcpy(&done, record.payload, sizeof(done));
+	return !done.error;
+}
+
+static bool contact(struct raw_guest *g)
+{
+	struct vmbus_initiate_contact request = { .header.type = VMBUS_MSG_INITIATE_CONTACT,
+						  .version_requested = VMBUS_VERSION_5_3,
+						  .interrupt_page = VMBUS_SINT };
+	struct vmbus_msg_header offers = { .type = VMBUS_MSG_REQUEST_OFFERS };
+	struct vmbus_version_response response;
+
+	raw_post(g, &request, sizeof(request));
+	if (!raw_receive_message(g, VMBUS_MSG_VERSION_RESPONSE, &response, sizeof(response)) ||
+	    !response.version_supported)
+		return false;
+	raw_post(g, &offers, sizeof(offers));
+	return raw_receive_message(g, VMBUS_MSG_ALL_OFFERS_DELIVERED, &offers, sizeof(offers)) && g->kick >= 0;
+}
+
+bool raw_gpadl(struct raw_guest *g, uint32_t id, uint64_t gpa, uint32_t pages, uint32_t *status)
+{
+	struct {
+		struct vmbus_gpadl_header header;
+		uint8_t pfn[VMBUS_GPADL_HEADER_PFNS * 8];
+	} __attribute__((packed)) m = { .header = { .header.type = VMBUS_MSG_GPADL_HEADER,
+						    .relid = g->relid,
+						    .gpadl = id,
+						    .range_buflen = (uint16_t)(8 + pages * 8),
+						    .range_count = 1,
+						    .range.byte_count = pages * VMBUS_PAGE_SIZE } };
+	struct vmbus_gpadl_created created;
+
+	for (uint32_t i = 0; i < pages && i < VMBUS_GPADL_HEADER_PFNS; i++) {
+		uint64_t pfn = gpa / VMBUS_PAGE_SIZE + i;
+
+		memcpy(m.pfn + i * 8, &pfn, 8);
+	}
+	raw_post(g, &m, (uint32_t)sizeof(m.header) + pages * 8);
+	if (!raw_receive_message(g, VMBUS_MSG_GPADL_CREATED, &created, sizeof(created)))
+		return false;
+	*status = created.status;
+	return true;
+}
+
+static bool open_channel(struct raw_guest *g)
+{
+	struct vmbus_open_channel request = { .header.type = VMBUS_MSG_OPEN_CHANNEL,
+					      .relid = g->relid,
+					      .open_id = 5,
+					      .ring_gpadl = RING_GPADL,
+					      .downstream_page = RAW_RING_PAGES };
+	struct vmbus_open_result result;
+	uint32_t status;
+
+	if (!raw_gpadl(g, RING_GPADL, RAW_GPA, 2 * RAW_RING_PAGES, &status) || status)
+		return false;
+	raw_post(g, &request, sizeof(request));
+	return raw_receive_message(g, VMBUS_MSG_OPEN_RESULT, &result, sizeof(result)) && !result.status;
+}
+
+static bool open_session(struct raw_guest *g)
+{
+	struct {
+		struct winapi_msg_header h;
+		struct winapi_hello_request hello;
+	} hello = { raw_header(g, WINAPI_MSG_HELLO, 1), { 1, 1, 0, WINAPI_FEATURES_V1 } };
+	struct {
+		struct winapi_msg_header h;
+		struct winapi_session_open_request open;
+	} session = { raw_header(g, WINAPI_MSG_SESSION_OPEN, 2), { 0, 0, 0, 0 } };
+	struct winapi_msg_header reply;
+
+	hello.h.inline_size = sizeof(hello.hello);
+	session.h.inline_size = sizeof(session.open);
+	raw_message(g, 1, &hello, sizeof(hello));
+	if (!raw_reply(g, &reply, NULL, 0) || reply.status)
+		return false;
+	raw_message(g, 2, &session, sizeof(session));
+	if (!raw_reply(g, &reply, NULL, 0) || reply.status)
+		return false;
+	g->session = reply.session_id;
+	return true;
+}
+
+bool raw_start(struct raw_guest *g, const char *path, enum raw_stage stage)
+{
+	memset(g, 0, sizeof(*g));
+	if (!connect_to(g, path))
+		return false;
+	if (stage >= RAW_READY && !introduce(g))
+		return false;
+	if (stage >= RAW_MEMORY && !add_memory(g))
+		return false;
+	if (stage >= RAW_OFFERED && !contact(g))
+		return false;
+	if (stage >= RAW_OPEN && !open_channel(g))
+		return false;
+	return stage < RAW_SESSION || open_session(g);
+}
+
+void raw_end(struct raw_guest *g)
+{
+	close(g->socket);
+	close(g->call);
+	if (g->kick >= 0)
+		close(g->kick);
+	if (g->ram)
+		munmap(g->ram, RAM_SIZE);
+}
+
+/* ---- Rings ---------------------------------------------------------------------------------------------- */
+
+static void put(struct raw_guest *g, const void *data, uint32_t size)
+{
+	for (uint32_t i = 0; i < size; i++)
+		g->up_data[(g->up_write + i) % RING_DATA] = ((const uint8_t *)data)[i];
+	g->up_write = (g->up_write + size) % RING_DATA;
+}
+
+static void kick(struct raw_guest *g)
+{
+	uint64_t one = 1;
+
+	VMBUS_RING_FULL_BARRIER();
+	if (write(g->kick, &one, sizeof(one)) < 0)
+		abort();
+}
+
+void raw_packet(struct raw_guest *g, const struct vmbus_packet_descriptor *desc, const void *payload,
+		uint32_t size)
+{
+	static const uint8_t zeros[8];
+	uint64_t trailer = (uint64_t)g->up_write << 32;
+
+	put(g, desc, sizeof(*desc));
+	put(g, payload, size);
+	put(g, zeros, -size % 8);
+	put(g, &trailer, sizeof(trailer));
+	VMBUS_RING_STORE(&g->up->write_index, g->up_write);
+	kick(g);
+}
+
+void raw_message(struct raw_guest *g, uint64_t transaction_id, const void *message, uint32_t size)
+{
+	struct vmbus_packet_descriptor desc = { .type = VMBUS_PACKET_INBAND,
+						.offset8 = 2,
+						.length8 = (uint16_t)(2 + (size + 7) / 8),
+						.flags = VMBUS_PACKET_FLAG_COMPLETION_REQUESTED,
+						.transaction_id = transaction_id };
+
+	raw_packet(g, &desc, message, size);
+}
+
+static void get(struct raw_guest *g, uint32_t at, void *out, uint32_t size)
+{
+	for (uint32_t i = 0; i < size; i++)
+		((uint8_t *)out)[i] = g->down_data[(g->down_read + at + i) % RING_DATA];
+}
+
+/* Polls: the socket too, as a rescind ends the wait. */
+static bool wait_reply(struct raw_guest *g)
+{
+	for (int ms = 0; ms < PATIENCE_MS; ms++) {
+		struct pollfd p = { .fd = g->socket, .events = POLLIN };
+		struct raw_record record;
+
+		if (VMBUS_RING_LOAD(&g->down->write_index) != g->down_read)
+			return true;
+		if (poll(&p, 1, 1) == 1 && !receive_any(g, &record))
+			return false;
+		if (g->rescinded)
+			return false;
+	}
+	return false;
+}
+
+bool raw_reply(struct raw_guest *g, struct winapi_msg_header *header, void *data, uint32_t room)
+{
+	struct vmbus_packet_descriptor desc;
+
+	if (!wait_reply(g))
+		return false;
+	get(g, 0, &desc, sizeof(desc));
+	get(g, desc.offset8 * 8u, header, sizeof(*header));
+	get(g, desc.offset8 * 8u + (uint32_t)sizeof(*header), data, room);
+	g->down_read = (g->down_read + desc.length8 * 8u + VMBUS_PACKET_TRAILER) % RING_DATA;
+	VMBUS_RING_STORE(&g->down->read_index, g->down_read);
+	kick(g);
+	return true;
+}
+
+struct winapi_msg_header raw_header(const struct raw_guest *g, uint16_t type, uint64_t id)
+{
+	return (struct winapi_msg_header){ .magic = WINAPI_MAGIC, .version = WINAPI_VERSION_1, .type = type,
+					   .request_id = id, .session_id = g->session };
+}
