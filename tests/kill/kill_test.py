@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""kill -9 of either side at random points of its work: the other side goes on or says why not, and
+nothing is left behind.
+
+Usage: kill_test.py WINAPI (the daemon is $WINAPI_HOSTD)
+"""
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+WINAPI, HOSTD = sys.argv[1], os.environ["WINAPI_HOSTD"]
+SEED = 20260101
+CLIENTS, DAEMONS = 200, 100
+WORK = [["perf", "--calls", "10000000"], ["perf", "--calls", "10000000", "--in-flight", "64"],
+        ["buffer", "--size", "16M", "--count", "8"], ["buffer", "--size", "100", "--count", "8"]]
+
+
+def start_daemon(path):
+    daemon = subprocess.Popen([HOSTD, "--socket", path, "--log-level", "error"])
+    while not os.path.exists(path):
+        time.sleep(0.002)
+    return daemon
+
+
+def start_client(path, choice):
+    return subprocess.Popen([WINAPI] + choice + ["--transport", "local:" + path], stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, text=True)
+
+
+def echo_works(path):
+    done = subprocess.run([WINAPI, "echo", "alive", "--transport", "local:" + path], capture_output=True, text=True,
+                          timeout=60)
+    return done.stdout == "alive\n"
+
+
+def holdings(pid):
+    """Descriptors and mappings of a process; workers' stacks and heap aside, by what they map."""
+    maps = [line for line in open("/proc/%d/maps" % pid) if "memfd:" in line]
+    return len(os.listdir("/proc/%d/fd" % pid)), len(maps)
+
+
+def settle(pid, wanted):
+    for _ in range(1000):
+        if holdings(pid) == wanted:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def shared_memory_kib():
+    return int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("Shmem:")))
+
+
+def kill_clients(folder, rng):
+    path = os.path.join(folder, "s")
+    daemon = start_daemon(path)
+    alive = echo_works(path)
+    before = holdings(daemon.pid)
+    time.sleep(0.1)
+    before = holdings(daemon.pid)
+    for i in range(CLIENTS):
+        client = start_client(path, WORK[i % len(WORK)])
+        time.sleep(rng.uniform(0, 0.06))
+        client.kill()
+        client.communicate()
+        if i % 20 == 0:
+            alive = echo_works(path) and alive
+    clean = settle(daemon.pid, before)
+    after = holdings(daemon.pid)
+    daemon.terminate()
+    return alive, clean, daemon.wait(30) == 0, before, after
+
+
+def kill_daemons(folder, rng):
+    """Every client must end by itself, with an error and a word about it, unless it had finished."""
+    wrong = []
+    for i in range(DAEMONS):
+        path = os.path.join(folder, "d%d" % i)
+        daemon = start_daemon(path)
+        client = start_client(path, WORK[i % len(WORK)])
+        time.sleep(rng.uniform(0, 0.06))
+        daemon.kill()
+        daemon.wait()
+        try:
+            _, error = client.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            client.kill()
+            client.communicate()
+            wrong.append("round %d: the client hangs" % i)
+            continue
+        if client.returncode not in (0, 1, 3) or (client.returncode and not error.startswith("winapi: ")):
+            wrong.append("round %d: status %d, %s" % (i, client.returncode, error))
+    return wrong
+
+
+def main():
+    rng = random.Random(SEED)
+    memory = shared_memory_kib()
+    print("1..5\n# seed %d" % SEED)
+    with tempfile.TemporaryDirectory(prefix="winapi-kill-") as folder:
+        alive, clean, ended, before, after = kill_clients(folder, rng)
+        wrong = kill_daemons(folder, rng)
+    time.sleep(0.5)
+    left = shared_memory_kib() - memory
+    results = [(alive, "others are served while %d clients are killed" % CLIENTS, ""),
+               (clean, "the daemon holds what it held before", "descriptors, memfd mappings: %s, now %s" % (before, after)),
+               (ended, "and ends with status 0", ""),
+               (not wrong, "clients survive %d killed daemons with the right error" % DAEMONS, "; ".join(wrong[:5])),
+               (left < 4096, "no shared memory is left", "%d KiB more" % left)]
+    for number, (good, name, detail) in enumerate(results, 1):
+        print("%s %d - %s" % ("ok" if good else "not ok", number, name))
+        if not good and detail:
+            print("# " + detail)
+    return 0 if all(good for good, _, _ in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
