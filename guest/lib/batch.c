@@ -81,20 +81,18 @@ static int unpack(struct winapi_batch_item *items, unsigned int count, const uin
 	bool seen[WINAPI_MAX_BATCH] = { false };
 	unsigned int n = 0;
 
-	while (size) {
+	while (size >= ENTRY_SIZE) {
 		struct winapi_batch_entry entry;
 
-		if (size < ENTRY_SIZE)
-			break;
 		memcpy(&entry, reply, ENTRY_SIZE);
-		size -= ENTRY_SIZE;
-		if (entry.index >= count || seen[entry.index] || padded(entry.inline_size) > size ||
+		if (entry.index >= count || seen[entry.index] ||
+		    padded(entry.inline_size) > size - ENTRY_SIZE ||
 		    entry.api != items[entry.index].api || entry.method != items[entry.index].method)
 			break;
 		seen[entry.index] = true;
 		take_member(&items[entry.index], &entry, reply + ENTRY_SIZE);
 		reply += ENTRY_SIZE + padded(entry.inline_size);
-		size -= padded(entry.inline_size);
+		size -= ENTRY_SIZE + padded(entry.inline_size);
 		n++;
 	}
 	if (size || n != count)

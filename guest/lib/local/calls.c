@@ -396,19 +396,26 @@ static bool take_reply(struct local *local, const struct vmbus_ring_packet *pack
 		finish(local, request, was, ended);
 		return true;
 	}
-	if (was != REQUEST_ABANDONED)
+	/* Of a call that was given up, the first reply frees the slot; another may follow before that shows. */
+	was = REQUEST_ABANDONED;
+	if (!__atomic_compare_exchange_n(&request->state, &was, REQUEST_ENDING, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_RELAXED))
 		return false;
 	end_here(local, request, ended);
 	return true;
 }
 
+#define LEAST_PACKET ((uint32_t)sizeof(struct vmbus_packet_descriptor) + VMBUS_PACKET_TRAILER)
+
 void calls_drain(struct local *local)
 {
 	struct ended ended = { .count = 0 };
 	struct vmbus_ring_packet packet;
-	int got;
+	uint32_t most = local->in.size / LEAST_PACKET;
+	int got = 0;
 
-	while ((got = vmbus_ring_next(&local->in, &packet)) > 0) {
+	/* No more than the ring holds: a host that floods must not keep a caller here past its timeout. */
+	while (most-- && (got = vmbus_ring_next(&local->in, &packet)) > 0) {
 		if (take_reply(local, &packet, &ended))
 			local->replies++;
 		else

@@ -184,6 +184,11 @@ static int open_rings(struct local *local, uint32_t data, uint64_t deadline)
 
 /* ---- The provider -------------------------------------------------------------------------------------- */
 
+static uint64_t at_most(uint64_t value, uint64_t bound)
+{
+	return value < bound ? value : bound;
+}
+
 static int hello(struct local *local, uint64_t deadline)
 {
 	struct winapi_hello_request request = { .min_version = WINAPI_VERSION_MIN,
@@ -209,10 +214,10 @@ static int hello(struct local *local, uint64_t deadline)
 	info->ring_size = local->out.size;
 	info->max_in_flight = reply.max_in_flight;
 	info->max_inline = reply.max_inline;
-	info->max_buffers_per_call = reply.max_buffers_per_call;
+	info->max_buffers_per_call = (uint32_t)at_most(reply.max_buffers_per_call, WINAPI_MAX_BUFFERS);
 	info->max_batch = reply.max_batch;
 	info->max_buffers = reply.max_buffers;
-	info->max_buffer_size = reply.max_buffer_size;
+	info->max_buffer_size = at_most(reply.max_buffer_size, WINAPI_MAX_BUFFER_SIZE);
 	info->max_bytes = reply.max_bytes;
 	return 0;
 }

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/* What a user gets wrong before any host is involved: each gets an errno and a message that says what to do. */
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hostile_host.h"
+
+static char folder[] = "/tmp/winapi-mistakes-XXXXXX";
+
+/* An open that must fail with `err` and a message that has `text` in it. */
+static void refuses(const char *name, const char *uri, const struct winapi_open_options *options, int err,
+		    const char *text)
+{
+	struct winapi *handle = (struct winapi *)1;
+	int got = winapi_open(&handle, uri, options);
+
+	if (got != err || handle) {
+		printf("# winapi_open: %d, not %d\n", got, err);
+		report(name, "winapi_open fails as it should and leaves no handle");
+	} else {
+		report(name, strstr(winapi_error_message(), text) ? NULL : winapi_error_message());
+	}
+}
+
+static void refuses_options(const char *name, struct winapi_open_options options, int err, const char *text)
+{
+	refuses(name, "local:", &options, err, text);
+}
+
+static char *uri_of(const char *name)
+{
+	static char uri[200];
+
+	snprintf(uri, sizeof(uri), "local:%s/%s", folder, name);
+	return uri;
+}
+
+static char *path_of(const char *name)
+{
+	return uri_of(name) + 6;
+}
+
+static void uris(void)
+{
+	char longest[300];
+
+	refuses("an unknown scheme", "http://localhost", NULL, -EINVAL, "\"local:PATH\"");
+	refuses("no scheme", "/run/winapi/hostd.sock", NULL, -EINVAL, "isn't a URI");
+	refuses("no colon", "local", NULL, -EINVAL, "isn't a URI");
+	refuses("vmbus: with more", "vmbus:x", NULL, -EINVAL, "isn't a URI");
+	memset(longest, 'x', sizeof(longest));
+	memcpy(longest, "local:/", 7);
+	longest[sizeof(longest) - 1] = '\0';
+	refuses("a path that no socket can have", longest, NULL, -EINVAL, "longer");
+	longest[0] = 'X';
+	refuses("300 bytes that are no URI", longest, NULL, -EINVAL, "isn't a URI");
+	report("nowhere to put a handle",
+	       winapi_open(NULL, "local:", NULL) == -EINVAL && strstr(winapi_error_message(), "NULL") ?
+		       NULL :
+		       "winapi_open(NULL)");
+}
+
+static void daemons(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd;
+
+	refuses("a daemon that isn't there", uri_of("nobody"), NULL, -ENOENT, "systemctl start winapi-hostd.socket");
+	fclose(fopen(path_of("file"), "w"));
+	refuses("a plain file", uri_of("file"), NULL, -ECONNREFUSED, "is winapi-hostd running?");
+	refuses("a folder", uri_of(""), NULL, -ECONNREFUSED, "is winapi-hostd running?");
+	strcpy(address.sun_path, path_of("stream"));
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 1))
+		abort();
+	refuses("a socket of another kind", uri_of("stream"), NULL, -EPROTOTYPE, "is winapi-hostd running?");
+	close(fd);
+	refuses("a daemon that has gone", uri_of("stream"), NULL, -ECONNREFUSED, "is winapi-hostd running?");
+}
+
+static void private_hosts(const char *hostd)
+{
+	FILE *script;
+
+	setenv("WINAPI_HOSTD", path_of("nothing"), 1);
+	refuses("a private host that isn't installed", "local:", NULL, -ENOENT, "WINAPI_HOSTD");
+	setenv("WINAPI_HOSTD", path_of("file"), 1);
+	refuses("a private host that can't be executed", "local:", NULL, -EACCES, "WINAPI_HOSTD");
+	setenv("WINAPI_HOSTD", "/bin/true", 1);
+	refuses("a private host that ends at once", "local:", NULL, -ENODEV, "closed the connection");
+	script = fopen(path_of("talker"), "w");
+	fprintf(script, "#!/bin/sh\nprintf 'good morning' >&3\nexec sleep 1\n");
+	fclose(script);
+	chmod(path_of("talker"), 0755);
+	setenv("WINAPI_HOSTD", path_of("talker"), 1);
+	refuses("a private host that says good morning", "local:", NULL, -ENODEV, "rules");
+	setenv("WINAPI_HOSTD", hostd, 1);
+}
+
+static void options(void)
+{
+	struct winapi_open_options o = WINAPI_OPEN_OPTIONS_INIT;
+	struct {
+		struct winapi_open_options known;
+		uint64_t later;
+	} newer = { WINAPI_OPEN_OPTIONS_INIT, 1 };
+
+	o.ring_size = 5000;
+	refuses_options("a ring size that is no power of two", o, -EINVAL, "power of two");
+	o.ring_size = 2048;
+	refuses_options("a ring too small", o, -EINVAL, "4096");
+	o.ring_size = 2u << 20;
+	refuses_options("a ring too large", o, -EINVAL, "1048576");
+	o.ring_size = 0;
+	o.poll = 3;
+	refuses_options("a way of waiting that isn't", o, -EINVAL, "WINAPI_POLL_ADAPTIVE");
+	o.poll = 0;
+	o.reserved = 1;
+	refuses_options("a reserved field", o, -EINVAL, "reserved");
+	o.reserved = 0;
+	o.size = 0;
+	refuses_options("options without a size", o, -EINVAL, "_INIT");
+	newer.known.size = sizeof(newer);
+	refuses("options of a later version", "local:", &newer.known, -E2BIG, "doesn't know");
+}
+
+/* A daemon that is killed between two calls: the handle says so from then on, another can be opened. */
+static const char *daemon_vanishes(const char *hostd)
+{
+	struct winapi *handle = NULL;
+	struct stat there;
+	pid_t pid = fork();
+
+	if (!pid) {
+		execl(hostd, hostd, "--socket", path_of("hostd"), "--log-level", "error", NULL);
+		_exit(127);
+	}
+	for (int i = 0; i < 1000 && stat(path_of("hostd"), &there); i++)
+		usleep(10000);
+	EXPECT(winapi_open(&handle, uri_of("hostd"), NULL) == 0);
+	EXPECT(echo_once(handle) == 0);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	EXPECT(echo_once(handle) == -ENODEV);
+	EXPECT(strstr(winapi_error_message(), "open another"));
+	EXPECT(echo_once(handle) == -ENODEV);
+	winapi_close(handle);
+	EXPECT(winapi_open(&handle, uri_of("hostd"), NULL) == -ECONNREFUSED);
+	EXPECT(strstr(winapi_error_message(), "is winapi-hostd running?"));
+	unlink(path_of("hostd"));
+	return NULL;
+}
+
+void user_mistakes(const char *hostd)
+{
+	static const char *const files[] = { "file", "stream", "talker" };
+
+	if (!mkdtemp(folder))
+		abort();
+	uris();
+	daemons();
+	private_hosts(hostd);
+	options();
+	report("a daemon that vanishes", daemon_vanishes(hostd));
+	for (unsigned int i = 0; i < 3; i++)
+		unlink(path_of(files[i]));
+	rmdir(folder);
+}
