@@ -10,6 +10,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +21,7 @@
 
 static char path[100];
 static struct raw_guest g;
+static const char *skip; /* why a case could not be run */
 
 struct bad_case {
 	const char *name;
@@ -103,7 +106,7 @@ static uint64_t register_pages(uint32_t gpadl, uint32_t pages, uint64_t length, 
 	uint64_t handle = 0;
 	uint32_t status = 1;
 
-	if (pages && (!raw_gpadl(&g, gpadl, RAW_GPA + 2 * RAW_RING_PAGES * VMBUS_PAGE_SIZE, pages, &status) || status))
+	if (pages && (!raw_gpadl(&g, gpadl, RAW_EXTRA_GPA, pages, &status) || status))
 		return 0;
 	m.r.gpadl[0] = gpadl;
 	m.h.inline_size = 28;
@@ -312,6 +315,141 @@ static bool short_control_message(void)
 	return raw_dropped(&g);
 }
 
+/* ---- GPADLs in pieces ---------------------------------------------------------------------------------------- */
+
+static void post_body(uint32_t gpadl, uint32_t number, uint32_t pages)
+{
+	struct {
+		struct vmbus_gpadl_body body;
+		uint64_t pfn[VMBUS_GPADL_BODY_PFNS];
+	} __attribute__((packed)) m = { .body = { { VMBUS_MSG_GPADL_BODY, 0 }, number, gpadl } };
+
+	for (uint32_t i = 0; i < pages; i++)
+		m.pfn[i] = RAW_EXTRA_GPA / VMBUS_PAGE_SIZE;
+	raw_post(&g, &m, (uint32_t)sizeof(m.body) + pages * 8);
+}
+
+/* A GPADL of `pages` pages whose header brings none of them. */
+static void post_header(uint32_t gpadl, uint32_t pages)
+{
+	struct vmbus_gpadl_header m = { .header.type = VMBUS_MSG_GPADL_HEADER, .relid = g.relid, .gpadl = gpadl,
+					.range_buflen = (uint16_t)(8 + pages * 8), .range_count = 1,
+					.range = { pages * VMBUS_PAGE_SIZE, 0 } };
+
+	raw_post(&g, &m, sizeof(m));
+}
+
+/* What became of a GPADL: its status, or UINT32_MAX when the guest was dropped. */
+static uint32_t created_status(uint32_t gpadl)
+{
+	struct vmbus_gpadl_created created;
+
+	do {
+		if (!raw_receive_message(&g, VMBUS_MSG_GPADL_CREATED, &created, sizeof(created)))
+			return UINT32_MAX;
+	} while (created.gpadl != gpadl);
+	return created.status;
+}
+
+/* Numbers that lie, bodies of nothing, and one too long: refused or taken, never a crash. */
+static bool odd_bodies(void)
+{
+	uint32_t status = 1;
+
+	post_body(70, 1, 4); /* of no GPADL */
+	post_header(71, 8);
+	post_body(71, 2, 4); /* the second before the first */
+	post_body(71, 1, 4);
+	if (created_status(71) == UINT32_MAX)
+		return false;
+	post_header(72, 8);
+	post_body(72, 1, 0);
+	post_body(72, 1, VMBUS_GPADL_BODY_PFNS); /* more than there are */
+	if (!created_status(72))
+		return false;
+	return raw_gpadl(&g, 73, RAW_EXTRA_GPA, 4, &status) && !status;
+}
+
+/* The same page eight times: the host must bear what a guest does to itself. */
+static bool duplicate_pages(void)
+{
+	post_header(74, 8);
+	post_body(74, 1, 8);
+	return !created_status(74) && register_pages(74, 0, 8 * 4096, 0) && still_works();
+}
+
+/* As many as the message can say, all of them where there is no memory. */
+static bool most_pages(void)
+{
+	uint32_t left = VMBUS_GPADL_MAX_PAGES, number = 0;
+	struct {
+		struct vmbus_gpadl_body body;
+		uint64_t pfn[VMBUS_GPADL_BODY_PFNS];
+	} __attribute__((packed)) m = { .body = { { VMBUS_MSG_GPADL_BODY, 0 }, 0, 75 } };
+
+	post_header(75, left);
+	memset(m.pfn, 0xff, sizeof(m.pfn));
+	while (left) {
+		uint32_t n = left < VMBUS_GPADL_BODY_PFNS ? left : VMBUS_GPADL_BODY_PFNS;
+
+		m.body.message_number = ++number;
+		raw_post(&g, &m, (uint32_t)sizeof(m.body) + n * 8);
+		left -= n;
+	}
+	if (!created_status(75)) /* then the registration has to fail */
+		return register_pages(75, 0, 4096, WINAPI_STATUS_GPADL_UNKNOWN) && still_works();
+	return still_works();
+}
+
+/* ---- A channel that is closed ---------------------------------------------------------------------------------- */
+
+static void post_channel(uint32_t type)
+{
+	struct vmbus_channel_msg m = { .header.type = type, .relid = g.relid };
+
+	raw_post(&g, &m, sizeof(m));
+}
+
+static void tear_ring_down(void)
+{
+	struct vmbus_gpadl_teardown m = { .header.type = VMBUS_MSG_GPADL_TEARDOWN, .relid = g.relid,
+					  .gpadl = RAW_RING_GPADL };
+
+	raw_post(&g, &m, sizeof(m));
+}
+
+/* Packets and kicks after CLOSE_CHANNEL reach nobody, and the channel opens again. */
+static bool messages_while_closed(void)
+{
+	post_channel(VMBUS_MSG_CLOSE_CHANNEL);
+	tear_ring_down();
+	if (!raw_torndown(&g, RAW_RING_GPADL))
+		return false;
+	echo(10);
+	for (int i = 0; i < 100; i++)
+		raw_message(&g, 10, &call, 64);
+	post_channel(VMBUS_MSG_CLOSE_CHANNEL); /* again, though it isn't open */
+	return raw_open(&g) && VMBUS_RING_LOAD(&g.down->write_index) == 0;
+}
+
+static bool open_twice(void)
+{
+	struct vmbus_open_channel m = { .header.type = VMBUS_MSG_OPEN_CHANNEL, .relid = g.relid, .open_id = 9,
+					.ring_gpadl = RAW_RING_GPADL, .downstream_page = RAW_RING_PAGES };
+	struct vmbus_open_result result;
+
+	raw_post(&g, &m, sizeof(m));
+	return raw_receive_message(&g, VMBUS_MSG_OPEN_RESULT, &result, sizeof(result)) && result.status &&
+	       still_works();
+}
+
+static bool index_backwards(void)
+{
+	echo(10);
+	raw_message(&g, 10, &call, 64);
+	return raw_reply(&g, &call.h, NULL, 0) && write_index(g.up_write - 8);
+}
+
 static bool unknown_record(void)
 {
 	raw_send(&g, 63, "", 0, -1);
@@ -356,6 +494,28 @@ static bool bad_regions(void)
 	       region_refused(0, 1ull << 40, raw_memfd(4096, true, true)) && region_refused(UINT64_MAX - 4095, 8192, raw_memfd(8192, true, true));
 }
 
+/* Its pages could run out at an access, long after they were shared. */
+static bool hugetlb_region(void)
+{
+	int fd = memfd_create("huge", MFD_ALLOW_SEALING | MFD_CLOEXEC | MFD_HUGETLB);
+
+	if (fd < 0) {
+		skip = "this kernel has no hugetlb memfds";
+		return true;
+	}
+	if (ftruncate(fd, 2 << 20) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return false;
+	return region_refused(0, 2 << 20, fd);
+}
+
+static bool second_state(void)
+{
+	struct vmbus_user_state state = { .magic = VMBUS_USER_MAGIC, .version = VMBUS_USER_VERSION };
+
+	raw_send(&g, VMBUS_USER_STATE, &state, sizeof(state), -1);
+	return raw_dropped(&g);
+}
+
 /* ---- Behaviour ------------------------------------------------------------------------------------------------ */
 
 /* Sends until nothing more fits, reads nothing, then reads all: every request has its one reply. */
@@ -385,22 +545,95 @@ static bool never_reads(void)
 	return sent < 100000 && got == sent;
 }
 
-static bool dies_mid_call(void)
+/* Each message has an answer, and none is read: the host must not hoard them. */
+static bool never_reads_its_socket(void)
+{
+	struct vmbus_gpadl_teardown m = { .header.type = VMBUS_MSG_GPADL_TEARDOWN, .relid = g.relid };
+	struct timeval patience = { 10, 0 };
+
+	setsockopt(g.socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	for (m.gpadl = 1000; m.gpadl < 200000 && !g.gone; m.gpadl++)
+		raw_post(&g, &m, sizeof(m)); /* of a GPADL that isn't: TORNDOWN all the same */
+	return g.gone;
+}
+
+static void throughput_call(uint64_t handle, uint64_t length)
 {
 	const struct winapi_perf_throughput_request request = { WINAPI_PERF_READ, 1024 };
-	uint64_t handle = register_pages(1, 16, 16 * 4096, 0);
 
-	if (!handle)
-		return false;
 	echo(30);
 	call.h.api = WINAPI_API_PERF_TEST;
 	call.h.method = WINAPI_PERF_TEST_THROUGHPUT;
 	call.h.buffer_count = 1;
 	call.h.inline_size = 8;
-	call.desc[0] = (struct winapi_buffer_desc){ handle, 0, 16 * 4096, 1, 0 };
+	call.desc[0] = (struct winapi_buffer_desc){ handle, 0, length, 1, 0 };
 	memcpy(&call.desc[1], &request, sizeof(request));
 	raw_message(&g, 30, &call, 64 + 32 + 8);
+}
+
+static bool holes_punched_mid_call(void)
+{
+	uint64_t handle = register_pages(1, 16, 16 * 4096, 0);
+	struct winapi_msg_header reply;
+
+	if (!handle)
+		return false;
+	throughput_call(handle, 16 * 4096);
+	for (int i = 0; i < 200; i++)
+		if (fallocate(g.ram_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      2 * RAW_RING_PAGES * VMBUS_PAGE_SIZE, RAW_EXTRA_PAGES * VMBUS_PAGE_SIZE))
+			return false;
+	return raw_reply(&g, &reply, NULL, 0) && !reply.status && read_call(handle, 0, 4096, 1, WINAPI_STATUS_OK);
+}
+
+static bool dies_mid_call(void)
+{
+	uint64_t handle = register_pages(1, 16, 16 * 4096, 0);
+
+	if (!handle)
+		return false;
+	throughput_call(handle, 16 * 4096);
 	return true; /* and the socket closes */
+}
+
+static bool sessions_without_end(void)
+{
+	struct {
+		struct winapi_msg_header h;
+		struct winapi_session_open_request open;
+	} m = { raw_header(&g, WINAPI_MSG_SESSION_OPEN, 50), { 0, 0, 0, 0 } };
+	struct winapi_msg_header reply = { .status = 0 };
+
+	m.h.session_id = 0;
+	m.h.inline_size = sizeof(m.open);
+	for (int i = 0; i < 100000 && !reply.status; i++) {
+		raw_message(&g, 50, &m, sizeof(m));
+		if (!raw_reply(&g, &reply, NULL, 0))
+			return false;
+	}
+	return reply.status == WINAPI_STATUS_LIMIT_SESSIONS && still_works();
+}
+
+static bool buffers_without_end(void)
+{
+	struct {
+		struct winapi_msg_header h;
+		struct winapi_buffer_register_request r;
+	} m = { raw_header(&g, WINAPI_MSG_BUFFER_REGISTER, 20), { .length = 1, .access = 3, .chunk_count = 1 } };
+	struct winapi_msg_header reply = { .status = 0 };
+	uint32_t status;
+
+	m.h.inline_size = 28;
+	for (m.r.gpadl[0] = 1000; m.r.gpadl[0] < 100000 && !reply.status; m.r.gpadl[0]++) {
+		if (!raw_gpadl(&g, m.r.gpadl[0], RAW_EXTRA_GPA, 1, &status))
+			return false;
+		if (status) /* the server's own bound came first */
+			return still_works();
+		raw_message(&g, 20, &m, 64 + 28);
+		if (!raw_reply(&g, &reply, NULL, 0))
+			return false;
+	}
+	return reply.status == WINAPI_STATUS_LIMIT_BUFFERS && still_works();
 }
 
 static const struct bad_case cases[] = {
@@ -440,13 +673,25 @@ static const struct bad_case cases[] = {
 	{ "ring index out of range", RAW_SESSION, index_out_of_range },
 	{ "ring index far out", RAW_SESSION, index_far_out },
 	{ "ring index unaligned", RAW_SESSION, index_unaligned },
+	{ "ring index backwards", RAW_SESSION, index_backwards },
+	{ "messages while closed", RAW_SESSION, messages_while_closed },
+	{ "open while open", RAW_SESSION, open_twice },
 	{ "bad GPADLs", RAW_OFFERED, bad_gpadls },
+	{ "GPADL bodies out of order", RAW_OFFERED, odd_bodies },
+	{ "a page eight times in a GPADL", RAW_SESSION, duplicate_pages },
+	{ "8,190 pages that aren't memory", RAW_SESSION, most_pages },
 	{ "rings outside memory", RAW_OFFERED, ring_outside_memory },
 	{ "control message too short", RAW_OFFERED, short_control_message },
 	{ "unknown record", RAW_READY, unknown_record },
 	{ "records before STATE", RAW_CONNECTED, records_before_state },
 	{ "bad regions", RAW_MEMORY, bad_regions },
+	{ "hugetlb region", RAW_MEMORY, hugetlb_region },
+	{ "second STATE", RAW_READY, second_state },
 	{ "replies never read", RAW_SESSION, never_reads },
+	{ "messages never read", RAW_OFFERED, never_reads_its_socket },
+	{ "sessions without end", RAW_SESSION, sessions_without_end },
+	{ "buffers without end", RAW_SESSION, buffers_without_end },
+	{ "holes punched in a call", RAW_SESSION, holes_punched_mid_call },
 	{ "death in a call", RAW_SESSION, dies_mid_call },
 };
 
@@ -522,7 +767,9 @@ int main(int argc, char **argv)
 		raw_end(&g);
 		good = others_are_served() && good;
 		failed += !good;
-		printf("%s %u - %s\n", good ? "ok" : "not ok", i + 1, cases[i].name);
+		printf("%s %u - %s%s%s\n", good ? "ok" : "not ok", i + 1, cases[i].name, skip ? " # SKIP " : "",
+		       skip ? skip : "");
+		skip = NULL;
 	}
 	if (own) {
 		bool good = host_ends_well(host);

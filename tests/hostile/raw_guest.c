@@ -14,7 +14,6 @@
 #define RING_DATA ((RAW_RING_PAGES - 1) * VMBUS_PAGE_SIZE)
 #define RAM_SIZE ((2 * RAW_RING_PAGES + RAW_EXTRA_PAGES) * (uint64_t)VMBUS_PAGE_SIZE)
 #define PATIENCE_MS 10000
-#define RING_GPADL 0x77u
 
 /* ---- Socket -------------------------------------------------------------------------------------------- */
 
@@ -183,7 +182,7 @@ static bool add_memory(struct raw_guest *g)
 	g->down = (void *)(g->ram + RAW_RING_PAGES * VMBUS_PAGE_SIZE);
 	g->down_data = (uint8_t *)g->down + VMBUS_PAGE_SIZE;
 	raw_send(g, VMBUS_USER_REGION_ADD, &region, sizeof(region), fd);
-	close(fd);
+	g->ram_fd = fd;
 	if (!raw_receive(g, VMBUS_USER_REGION_DONE, &record))
 		return false;
 	memcpy(&done, record.payload, sizeof(done));
@@ -231,17 +230,19 @@ bool raw_gpadl(struct raw_guest *g, uint32_t id, uint64_t gpa, uint32_t pages, u
 	return true;
 }
 
-static bool open_channel(struct raw_guest *g)
+bool raw_open(struct raw_guest *g)
 {
 	struct vmbus_open_channel request = { .header.type = VMBUS_MSG_OPEN_CHANNEL,
 					      .relid = g->relid,
 					      .open_id = 5,
-					      .ring_gpadl = RING_GPADL,
+					      .ring_gpadl = RAW_RING_GPADL,
 					      .downstream_page = RAW_RING_PAGES };
 	struct vmbus_open_result result;
 	uint32_t status;
 
-	if (!raw_gpadl(g, RING_GPADL, RAW_GPA, 2 * RAW_RING_PAGES, &status) || status)
+	memset(g->ram, 0, 2 * RAW_RING_PAGES * VMBUS_PAGE_SIZE);
+	g->up_write = g->down_read = 0;
+	if (!raw_gpadl(g, RAW_RING_GPADL, RAW_GPA, 2 * RAW_RING_PAGES, &status) || status)
 		return false;
 	raw_post(g, &request, sizeof(request));
 	return raw_receive_message(g, VMBUS_MSG_OPEN_RESULT, &result, sizeof(result)) && !result.status;
@@ -274,6 +275,7 @@ static bool open_session(struct raw_guest *g)
 bool raw_start(struct raw_guest *g, const char *path, enum raw_stage stage)
 {
 	memset(g, 0, sizeof(*g));
+	g->ram_fd = -1;
 	if (!connect_to(g, path))
 		return false;
 	if (stage >= RAW_READY && !introduce(g))
@@ -282,7 +284,7 @@ bool raw_start(struct raw_guest *g, const char *path, enum raw_stage stage)
 		return false;
 	if (stage >= RAW_OFFERED && !contact(g))
 		return false;
-	if (stage >= RAW_OPEN && !open_channel(g))
+	if (stage >= RAW_OPEN && !raw_open(g))
 		return false;
 	return stage < RAW_SESSION || open_session(g);
 }
@@ -293,6 +295,8 @@ void raw_end(struct raw_guest *g)
 	close(g->call);
 	if (g->kick >= 0)
 		close(g->kick);
+	if (g->ram_fd >= 0)
+		close(g->ram_fd);
 	if (g->ram)
 		munmap(g->ram, RAM_SIZE);
 }

@@ -14,6 +14,8 @@
 #define RAW_RING_PAGES 3u /* of each ring: its header and 8 KiB of data */
 #define RAW_EXTRA_PAGES 64u /* memory behind the rings */
 #define RAW_GPA 0x100000ull
+#define RAW_EXTRA_GPA (RAW_GPA + 2 * RAW_RING_PAGES * VMBUS_PAGE_SIZE)
+#define RAW_RING_GPADL 0x77u
 
 struct raw_record {
 	struct vmbus_user_header header;
@@ -25,6 +27,7 @@ struct raw_guest {
 	int call;
 	int kick;
 	uint32_t relid;
+	int ram_fd;
 	uint8_t *ram; /* the rings, then the extra pages */
 	struct vmbus_ring_header *up;
 	struct vmbus_ring_header *down;
@@ -54,6 +57,8 @@ bool raw_torndown(struct raw_guest *g, uint32_t gpadl);
 bool raw_dropped(struct raw_guest *g);
 
 int raw_memfd(uint64_t size, bool sealed, bool allocated);
+/* The rings' GPADL and OPEN_CHANNEL, from fresh rings on. */
+bool raw_open(struct raw_guest *g);
 bool raw_gpadl(struct raw_guest *g, uint32_t id, uint64_t gpa, uint32_t pages, uint32_t *status);
 
 /* Writes a packet as given and signals. */
