@@ -90,7 +90,7 @@ void bench_row(const char *name, double value, const char *unit)
 
 void bench_row_latency(const char *name, struct bench_latency latency)
 {
-	printf("{\"name\": \"%s\", \"value\": %.1f, \"unit\": \"ns\", \"cpu_ns\": %.1f}\n", name, latency.median_ns,
-	       latency.cpu_ns);
+	printf("{\"name\": \"%s\", \"value\": %.1f, \"unit\": \"ns\", \"cpu_ns\": %.1f}\n", name,
+	       latency.median_ns, latency.cpu_ns);
 	fflush(stdout);
 }

@@ -23,10 +23,11 @@ struct word {
 	char padding[124];
 };
 
-static struct shared {
+struct shared {
 	struct word request;
 	struct word reply;
-} *shared;
+};
+static struct shared *shared;
 
 #define LOAD(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)

@@ -28,7 +28,8 @@ static struct message {
 static void call(void *arg)
 {
 	(void)arg;
-	if (peer.exchange(message.data, message.size, message.answer, sizeof(message.answer)) != message.size ||
+	if (peer.exchange(message.data, message.size, message.answer, sizeof(message.answer)) !=
+		    message.size ||
 	    memcmp(message.data, message.answer, message.size))
 		bench_die("an echo came back wrong");
 }

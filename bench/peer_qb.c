@@ -78,7 +78,8 @@ static void service_name(const char *path, char *name, size_t room)
 
 static void serve(const char *path)
 {
-	struct qb_ipcs_service_handlers handlers = { .connection_accept = on_accept, .msg_process = on_message };
+	struct qb_ipcs_service_handlers handlers = { .connection_accept = on_accept,
+						     .msg_process = on_message };
 	struct qb_ipcs_poll_handlers poll = { job_add, dispatch_add, dispatch_mod, dispatch_del };
 	qb_ipcs_service_t *service;
 	char name[64];

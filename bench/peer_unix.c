@@ -53,7 +53,8 @@ static void write_message(int fd, const void *data, size_t size)
 	}
 }
 
-#define RAW UINT32_MAX /* a length that says: from now on 64-byte messages without any, sent back as they come */
+/* A length that says: from now on 64-byte messages without any, sent back as they come. */
+#define RAW UINT32_MAX
 
 static void serve_raw(int fd)
 {

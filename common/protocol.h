@@ -24,8 +24,8 @@
 #define WINAPI_STATIC_ASSERT(expr) _Static_assert(expr, #expr)
 #endif
 #define WINAPI_ASSERT_SIZE(type, size) WINAPI_STATIC_ASSERT(sizeof(type) == (size))
-#define WINAPI_ASSERT_OFFSET(type, member, at) \
-	WINAPI_STATIC_ASSERT(__builtin_offsetof(type, member) == (at))
+#define WINAPI_ASSERT_OFFSET(type, member, at) WINAPI_STATIC_ASSERT(__builtin_offsetof(type, member) == (at))
+/* clang-format off */
 #if defined(_MSC_VER) && !defined(__clang__)
 #define __builtin_offsetof(type, member) ((size_t)&(((type *)0)->member))
 #endif
@@ -34,6 +34,7 @@
 #define WINAPI_INTERFACE_GUID_BYTES \
 	{ 0x8f, 0x3d, 0xc8, 0x6a, 0x16, 0x6e, 0x5c, 0x4e, \
 	  0xab, 0x3d, 0xfd, 0x8c, 0x5a, 0x4b, 0x7e, 0x21 }
+/* clang-format on */
 
 #define WINAPI_MAGIC 0x49504157u /* "WAPI" in memory */
 #define WINAPI_VERSION_1 1u
@@ -127,8 +128,7 @@ WINAPI_ASSERT_OFFSET(struct winapi_buffer_desc, access, 24);
 /* The longest message: header, 8 descriptors, 3,072 bytes of inline data. */
 #define WINAPI_MAX_MESSAGE 3392u
 WINAPI_STATIC_ASSERT(sizeof(struct winapi_msg_header) +
-			     WINAPI_MAX_BUFFERS * sizeof(struct winapi_buffer_desc) +
-			     WINAPI_MAX_INLINE ==
+			     WINAPI_MAX_BUFFERS * sizeof(struct winapi_buffer_desc) + WINAPI_MAX_INLINE ==
 		     WINAPI_MAX_MESSAGE);
 #define WINAPI_MAX_REPLY (64u + WINAPI_MAX_INLINE)
 

@@ -46,7 +46,7 @@ enum winapi_status {
 #define WINAPI_STATUS_ENUM(name, value, err, nt, text) WINAPI_STATUS_##name = value,
 	WINAPI_STATUS_TABLE(WINAPI_STATUS_ENUM)
 #undef WINAPI_STATUS_ENUM
-	WINAPI_STATUS_COUNT
+		WINAPI_STATUS_COUNT
 };
 
 #endif /* WINAPI_STATUS_H */

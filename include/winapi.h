@@ -58,7 +58,10 @@ struct winapi_open_options {
 	uint32_t timeout_ms; /* what WINAPI_TIMEOUT_DEFAULT means on this handle; 0: 30,000 */
 	uint32_t reserved; /* 0 */
 };
-#define WINAPI_OPEN_OPTIONS_INIT { sizeof(struct winapi_open_options), 0, 0, 0, 0 }
+#define WINAPI_OPEN_OPTIONS_INIT \
+	{ \
+		sizeof(struct winapi_open_options), 0, 0, 0, 0 \
+	}
 
 /*
  * Opens a connection. `uri`:
@@ -122,8 +125,8 @@ WINAPI_PUBLIC int winapi_buffer_alloc(struct winapi *handle, size_t length, uint
  * its pages are pinned and shared as they are (-ENOMEM over RLIMIT_MEMLOCK). On "local:" it is copied
  * on every call, by direction, once each way; WINAPI_BUFFER_BOUNCED says so.
  */
-WINAPI_PUBLIC int winapi_buffer_register(struct winapi *handle, void *address, size_t length,
-					 uint32_t access, struct winapi_buffer **buffer);
+WINAPI_PUBLIC int winapi_buffer_register(struct winapi *handle, void *address, size_t length, uint32_t access,
+					 struct winapi_buffer **buffer);
 
 /*
  * Takes the buffer back from the host and frees it; for registered memory, the application's again.
@@ -143,8 +146,7 @@ struct winapi_buffer_info {
 	uint32_t access;
 	uint32_t flags; /* WINAPI_BUFFER_* */
 };
-WINAPI_PUBLIC int winapi_buffer_get_info(const struct winapi_buffer *buffer,
-					 struct winapi_buffer_info *info);
+WINAPI_PUBLIC int winapi_buffer_get_info(const struct winapi_buffer *buffer, struct winapi_buffer_info *info);
 
 /* A buffer of a call: a piece of a shared buffer, or plain memory that is shared for the call only. */
 struct winapi_buffer_ref {
@@ -177,7 +179,9 @@ struct winapi_call {
 	uint64_t host_ns; /* from receipt to reply, by the host's clock */
 };
 #define WINAPI_CALL_INIT \
-	{ sizeof(struct winapi_call), 0, 0, 0, NULL, 0, 0, NULL, NULL, 0, 0, 0, 0, 0, 0 }
+	{ \
+		sizeof(struct winapi_call), 0, 0, 0, NULL, 0, 0, NULL, NULL, 0, 0, 0, 0, 0, 0 \
+	}
 
 /*
  * Calls and waits. 0, or the negative errno of what went wrong; where the host refused, call->status
@@ -201,8 +205,7 @@ struct winapi_completion {
  * a limit or an error stopped it there), or a negative errno when not even the first was. Every started
  * call ends in exactly one completion.
  */
-WINAPI_PUBLIC int winapi_submit(struct winapi *handle, const struct winapi_call *calls,
-				unsigned int count);
+WINAPI_PUBLIC int winapi_submit(struct winapi *handle, const struct winapi_call *calls, unsigned int count);
 
 /*
  * Takes up to `max` completions, of any thread's submissions. Waits up to timeout_ms (0: not at all,
@@ -245,8 +248,8 @@ struct winapi_batch_item {
  * item was answered (see its result), else the negative errno of the packet that failed first; the
  * items behind it have that result too.
  */
-WINAPI_PUBLIC int winapi_batch(struct winapi *handle, struct winapi_batch_item *items,
-			       unsigned int count, uint32_t timeout_ms);
+WINAPI_PUBLIC int winapi_batch(struct winapi *handle, struct winapi_batch_item *items, unsigned int count,
+			       uint32_t timeout_ms);
 
 /* ---- The host's APIs ------------------------------------------------------------------------------- */
 
@@ -264,22 +267,18 @@ struct winapi_api_info {
 	char name[32];
 };
 /* Fills up to `max` entries in order of id; the number that the host has, or a negative errno. */
-WINAPI_PUBLIC int winapi_list_apis(struct winapi *handle, struct winapi_api_info *apis,
-				   unsigned int max);
+WINAPI_PUBLIC int winapi_list_apis(struct winapi *handle, struct winapi_api_info *apis, unsigned int max);
 
 /* Echo: `out` (as large as `in`) gets the same bytes back. */
 WINAPI_PUBLIC int winapi_echo(struct winapi *handle, const void *in, void *out, uint32_t size);
 
 /* Buffer test, over 1 to 8 buffers; results[i] belongs to buffers[i]. */
-WINAPI_PUBLIC int winapi_buffer_test_read(struct winapi *handle,
-					  const struct winapi_buffer_ref *buffers,
+WINAPI_PUBLIC int winapi_buffer_test_read(struct winapi *handle, const struct winapi_buffer_ref *buffers,
 					  unsigned int count, uint32_t *crc32c);
-WINAPI_PUBLIC int winapi_buffer_test_write(struct winapi *handle,
-					   const struct winapi_buffer_ref *buffers,
+WINAPI_PUBLIC int winapi_buffer_test_write(struct winapi *handle, const struct winapi_buffer_ref *buffers,
 					   unsigned int count, uint64_t seed);
 /* first_bad[i]: offset of the first wrong byte, or UINT64_MAX. */
-WINAPI_PUBLIC int winapi_buffer_test_verify(struct winapi *handle,
-					    const struct winapi_buffer_ref *buffers,
+WINAPI_PUBLIC int winapi_buffer_test_verify(struct winapi *handle, const struct winapi_buffer_ref *buffers,
 					    unsigned int count, uint64_t seed, uint64_t *first_bad);
 
 /* The same checksum and pattern, computed here: to prepare and check buffers. */
@@ -292,8 +291,7 @@ struct winapi_latency {
 	uint64_t round_trip_ns; /* by the guest's clock, around the call */
 	uint64_t host_ns; /* from the host's receive stamp to its send stamp */
 };
-WINAPI_PUBLIC int winapi_perf_latency(struct winapi *handle, uint32_t size,
-				      struct winapi_latency *latency);
+WINAPI_PUBLIC int winapi_perf_latency(struct winapi *handle, uint32_t size, struct winapi_latency *latency);
 
 enum winapi_perf_mode {
 	WINAPI_PERF_MODE_READ = 0,
@@ -308,8 +306,7 @@ struct winapi_throughput {
 	uint32_t histogram[WINAPI_PERF_HISTOGRAM];
 };
 WINAPI_PUBLIC int winapi_perf_throughput(struct winapi *handle, enum winapi_perf_mode mode,
-					 uint32_t iterations,
-					 const struct winapi_buffer_ref *buffers,
+					 uint32_t iterations, const struct winapi_buffer_ref *buffers,
 					 unsigned int count, struct winapi_throughput *result);
 
 /* ---- Statistics and words -------------------------------------------------------------------------- */

@@ -18,7 +18,8 @@ static int check_item(const struct winapi_batch_item *item)
 {
 	if (item->reserved || item->reserved2 || (item->in_size && !item->in) ||
 	    (item->out_capacity && !item->out) || item->api > UINT16_MAX)
-		return fail(-EINVAL, "an item of the batch has a NULL pointer, an unknown API or reserved set");
+		return fail(-EINVAL,
+			    "an item of the batch has a NULL pointer, an unknown API or reserved set");
 	return 0;
 }
 
@@ -47,8 +48,7 @@ static unsigned int pack(const struct winapi_batch_item *items, unsigned int cou
 			.index = n,
 		};
 
-		if (item->in_size > room - ENTRY_SIZE ||
-		    ENTRY_SIZE + padded(item->in_size) > room - *size ||
+		if (item->in_size > room - ENTRY_SIZE || ENTRY_SIZE + padded(item->in_size) > room - *size ||
 		    reply_size(item, room) > room - reply)
 			break;
 		reply += reply_size(item, room);
@@ -75,8 +75,7 @@ static void take_member(struct winapi_batch_item *item, const struct winapi_batc
 }
 
 /* Each item exactly once, each member whole and for the right call; else the host made it up. */
-static int unpack(struct winapi_batch_item *items, unsigned int count, const uint8_t *reply,
-		  uint32_t size)
+static int unpack(struct winapi_batch_item *items, unsigned int count, const uint8_t *reply, uint32_t size)
 {
 	bool seen[WINAPI_MAX_BATCH] = { false };
 	unsigned int n = 0;
@@ -86,8 +85,8 @@ static int unpack(struct winapi_batch_item *items, unsigned int count, const uin
 
 		memcpy(&entry, reply, ENTRY_SIZE);
 		if (entry.index >= count || seen[entry.index] ||
-		    padded(entry.inline_size) > size - ENTRY_SIZE ||
-		    entry.api != items[entry.index].api || entry.method != items[entry.index].method)
+		    padded(entry.inline_size) > size - ENTRY_SIZE || entry.api != items[entry.index].api ||
+		    entry.method != items[entry.index].method)
 			break;
 		seen[entry.index] = true;
 		take_member(&items[entry.index], &entry, reply + ENTRY_SIZE);

@@ -60,13 +60,13 @@ struct transport_ops {
 	void (*release_forked)(struct winapi *handle);
 	int (*call)(struct winapi *handle, struct winapi_call *call);
 	int (*submit)(struct winapi *handle, const struct winapi_call *calls, unsigned int count);
-	int (*complete)(struct winapi *handle, struct winapi_completion *completions,
-			unsigned int max, uint32_t timeout_ms);
+	int (*complete)(struct winapi *handle, struct winapi_completion *completions, unsigned int max,
+			uint32_t timeout_ms);
 	int (*cancel)(struct winapi *handle, uint64_t user_data);
 	int (*fd)(struct winapi *handle);
 	/* One BATCH message; *out_size: capacity, then bytes. */
-	int (*batch)(struct winapi *handle, const void *in, uint32_t in_size, void *out,
-		     uint32_t *out_size, uint32_t timeout_ms);
+	int (*batch)(struct winapi *handle, const void *in, uint32_t in_size, void *out, uint32_t *out_size,
+		     uint32_t timeout_ms);
 	/* The most bytes of inline data that a message may have here. */
 	uint32_t (*batch_room)(struct winapi *handle);
 	int (*buffer_alloc)(struct winapi *handle, size_t length, uint32_t access,

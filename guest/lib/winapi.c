@@ -118,7 +118,7 @@ static int open_device(void)
 	if (access(DEVICE, R_OK | W_OK))
 		return fail(-EACCES, DEVICE " can't be opened: become a member of group winapi");
 	return fail(-EOPNOTSUPP, DEVICE " exists, but this build of libwinapi has no \"vmbus:\" transport; "
-				 "open \"local:\" to use a host on this machine");
+					"open \"local:\" to use a host on this machine");
 }
 
 static int open_uri(struct winapi **handle, const char *uri, const struct winapi_open_options *options)
@@ -129,7 +129,8 @@ static int open_uri(struct winapi **handle, const char *uri, const struct winapi
 		return local_open(handle, uri + 6, options);
 	if (!strcmp(uri, "vmbus:"))
 		return open_device();
-	return fail(-EINVAL, "\"%.80s\" isn't a URI of a host: use \"local:\", \"local:PATH\" or \"vmbus:\"", uri);
+	return fail(-EINVAL, "\"%.80s\" isn't a URI of a host: use \"local:\", \"local:PATH\" or \"vmbus:\"",
+		    uri);
 }
 
 int winapi_open(struct winapi **handle, const char *uri, const struct winapi_open_options *options)
@@ -178,8 +179,7 @@ static int check_buffer(struct winapi *handle, size_t length, uint32_t access)
 	return 0;
 }
 
-int winapi_buffer_alloc(struct winapi *handle, size_t length, uint32_t access,
-			struct winapi_buffer **buffer)
+int winapi_buffer_alloc(struct winapi *handle, size_t length, uint32_t access, struct winapi_buffer **buffer)
 {
 	int err = handle_enter(handle);
 

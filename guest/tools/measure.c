@@ -162,9 +162,9 @@ void latency_free(struct latency *latency)
 
 static void print_row(const char *name, const struct samples *s)
 {
-	printf("  %-11s p50 %-10s p99 %-10s p99.9 %-10s max %s\n", name, tool_duration((double)samples_at(s, 50)),
-	       tool_duration((double)samples_at(s, 99)), tool_duration((double)samples_at(s, 99.9)),
-	       tool_duration((double)samples_at(s, 100)));
+	printf("  %-11s p50 %-10s p99 %-10s p99.9 %-10s max %s\n", name,
+	       tool_duration((double)samples_at(s, 50)), tool_duration((double)samples_at(s, 99)),
+	       tool_duration((double)samples_at(s, 99.9)), tool_duration((double)samples_at(s, 100)));
 }
 
 void latency_print(const struct latency *latency)
@@ -212,8 +212,7 @@ static json_t *percentiles(const struct samples *s)
 json_t *latency_json(const struct latency *latency)
 {
 	return json_pack("{s:s,s:o,s:o,s:f}", "unit", "ns", "round_trip", percentiles(&latency->round_trip),
-			 "host", percentiles(&latency->host), "calls_per_second",
-			 latency->calls_per_second);
+			 "host", percentiles(&latency->host), "calls_per_second", latency->calls_per_second);
 }
 
 /* ---- Throughput ---------------------------------------------------------------------------------------- */
@@ -272,6 +271,6 @@ void throughput_print(const struct throughput *t)
 
 json_t *throughput_json(const struct throughput *t)
 {
-	return json_pack("{s:I,s:s,s:f,s:f,s:f}", "size", (json_int_t)t->size, "unit", "GB/s", "read", t->read,
-			 "write", t->write, "copy", t->copy);
+	return json_pack("{s:I,s:s,s:f,s:f,s:f}", "size", (json_int_t)t->size, "unit", "GB/s", "read",
+			 t->read, "write", t->write, "copy", t->copy);
 }

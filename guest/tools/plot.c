@@ -35,8 +35,8 @@ static void write_throughput(FILE *out, const struct throughput *t, unsigned int
 {
 	fputs("$throughput << EOD\n", out);
 	for (unsigned int i = 0; i < count; i++)
-		fprintf(out, "%llu %.3f %.3f %.3f\n", (unsigned long long)t[i].size >> 10, t[i].read, t[i].write,
-			t[i].copy);
+		fprintf(out, "%llu %.3f %.3f %.3f\n", (unsigned long long)t[i].size >> 10, t[i].read,
+			t[i].write, t[i].copy);
 	fputs("EOD\n", out);
 }
 

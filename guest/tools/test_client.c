@@ -257,11 +257,16 @@ struct options {
 static void parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{ "transport", required_argument, NULL, 't' }, { "ring-size", required_argument, NULL, 'r' },
-		{ "echo-only", no_argument, NULL, 'e' },       { "buffer-only", no_argument, NULL, 'b' },
-		{ "perf-only", no_argument, NULL, 'p' },       { "quick", no_argument, NULL, 'q' },
-		{ "json", no_argument, NULL, 'j' },	       { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'v' },	       { 0 },
+		{ "transport", required_argument, NULL, 't' },
+		{ "ring-size", required_argument, NULL, 'r' },
+		{ "echo-only", no_argument, NULL, 'e' },
+		{ "buffer-only", no_argument, NULL, 'b' },
+		{ "perf-only", no_argument, NULL, 'p' },
+		{ "quick", no_argument, NULL, 'q' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },
+		{ 0 },
 	};
 	int option;
 

@@ -65,8 +65,8 @@ static struct winapi *open_host(const struct options *o)
 
 static json_t *info_json(const struct winapi_info *i)
 {
-	return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "transport", i->transport, "provider",
-			 i->provider, "protocol", (json_int_t)i->protocol_version, "features",
+	return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "transport", i->transport,
+			 "provider", i->provider, "protocol", (json_int_t)i->protocol_version, "features",
 			 (json_int_t)i->features, "ring_size", (json_int_t)i->ring_size, "max_in_flight",
 			 (json_int_t)i->max_in_flight, "max_inline", (json_int_t)i->max_inline,
 			 "max_buffers_per_call", (json_int_t)i->max_buffers_per_call, "max_batch",
@@ -80,13 +80,13 @@ static json_t *apis_json(const struct winapi_api_info *apis, int count)
 	json_t *list = json_array();
 
 	for (int i = 0; i < count; i++)
-		json_array_append_new(list, json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I}", "id", (json_int_t)apis[i].id,
-						      "name", apis[i].name, "version",
-						      (json_int_t)apis[i].version, "calls",
-						      (json_int_t)apis[i].calls, "errors",
-						      (json_int_t)apis[i].errors, "bytes",
-						      (json_int_t)apis[i].bytes, "host_ns",
-						      (json_int_t)apis[i].host_ns));
+		json_array_append_new(list,
+				      json_pack("{s:I,s:s,s:I,s:I,s:I,s:I,s:I}", "id", (json_int_t)apis[i].id,
+						"name", apis[i].name, "version", (json_int_t)apis[i].version,
+						"calls", (json_int_t)apis[i].calls, "errors",
+						(json_int_t)apis[i].errors, "bytes",
+						(json_int_t)apis[i].bytes, "host_ns",
+						(json_int_t)apis[i].host_ns));
 	return list;
 }
 
@@ -95,10 +95,11 @@ static void info_print(const struct winapi_info *i)
 	printf("transport        %s\nprovider         %s\nprotocol         version %u\nfeatures         %s%s%s\n",
 	       i->transport, i->provider, i->protocol_version, i->features & 1 ? "batch " : "",
 	       i->features & 2 ? "cancel " : "", i->features & 4 ? "gpa-direct" : "");
-	printf("rings            %s each way\ncalls in flight  %u\ninline           %u bytes\n", tool_size(i->ring_size),
-	       i->max_in_flight, i->max_inline);
-	printf("buffers          %u in a call, %u registered, %s each, %s together\n", i->max_buffers_per_call,
-	       i->max_buffers, tool_size(i->max_buffer_size), tool_size(i->max_bytes));
+	printf("rings            %s each way\ncalls in flight  %u\ninline           %u bytes\n",
+	       tool_size(i->ring_size), i->max_in_flight, i->max_inline);
+	printf("buffers          %u in a call, %u registered, %s each, %s together\n",
+	       i->max_buffers_per_call, i->max_buffers, tool_size(i->max_buffer_size),
+	       tool_size(i->max_bytes));
 	if (i->flags & WINAPI_INFO_BOUNCES)
 		puts("application memory is copied on this transport; winapi_buffer_alloc memory is shared");
 }
@@ -109,7 +110,8 @@ static void apis_print(const struct winapi_api_info *apis, int count)
 	for (int i = 0; i < count; i++)
 		printf("  %-3u %-8u %-11llu %-9llu %-17llu %-11s %s\n", apis[i].id, apis[i].version,
 		       (unsigned long long)apis[i].calls, (unsigned long long)apis[i].errors,
-		       (unsigned long long)apis[i].bytes, tool_duration((double)apis[i].host_ns), apis[i].name);
+		       (unsigned long long)apis[i].bytes, tool_duration((double)apis[i].host_ns),
+		       apis[i].name);
 }
 
 static int list(struct winapi *handle, struct winapi_api_info *apis)
@@ -242,8 +244,8 @@ static int buffer_run(const struct options *o, struct winapi *handle, struct buf
 	end = tool_clock_ns();
 	json_object_set_new(document, name, json_boolean(good));
 	if (!o->json)
-		printf("%-7s %u x %s: %s in %s, with the guest's own work\n", name, b->count, tool_size(b->size),
-		       good ? "right" : "WRONG", tool_duration((double)(end - begin)));
+		printf("%-7s %u x %s: %s in %s, with the guest's own work\n", name, b->count,
+		       tool_size(b->size), good ? "right" : "WRONG", tool_duration((double)(end - begin)));
 	return good ? TOOL_OK : tool_fail(TOOL_FAILED, "%s: %s", name, winapi_error_message());
 }
 
@@ -257,7 +259,8 @@ static int command_buffer(const struct options *o)
 
 	if (strcmp(o->method, "all") && strcmp(o->method, "read") && strcmp(o->method, "write") &&
 	    strcmp(o->method, "verify"))
-		return tool_fail(TOOL_USAGE, "--method takes read, write, verify or all, not \"%s\"", o->method);
+		return tool_fail(TOOL_USAGE, "--method takes read, write, verify or all, not \"%s\"",
+				 o->method);
 	if (o->count > WINAPI_BUFFERS_MAX || b.size > WINAPI_BUFFER_SIZE_MAX)
 		return tool_fail(TOOL_USAGE, "at most %u buffers of at most 64 MiB", WINAPI_BUFFERS_MAX);
 	handle = open_host(o);
@@ -294,11 +297,13 @@ static int command_perf(const struct options *o)
 	if (o->plot && !plot_possible())
 		return tool_fail(TOOL_USAGE, "--plot needs gnuplot: apt-get install gnuplot-nox");
 	handle = open_host(o);
-	err = o->in_flight > 1 ? measure_in_flight(handle, bytes, o->calls, (uint32_t)o->in_flight, &latency) :
-				 measure_latency(handle, bytes, o->calls, &latency);
+	err = o->in_flight > 1 ?
+		      measure_in_flight(handle, bytes, o->calls, (uint32_t)o->in_flight, &latency) :
+		      measure_latency(handle, bytes, o->calls, &latency);
 	if (err)
-		return tool_fail(TOOL_FAILED, "%s", err == -EILSEQ ? "an echo came back with other bytes" :
-								       winapi_error_message());
+		return tool_fail(TOOL_FAILED, "%s",
+				 err == -EILSEQ ? "an echo came back with other bytes" :
+						  winapi_error_message());
 	for (unsigned int i = 0; i < SIZES; i++) {
 		if (measure_throughput(handle, 4096ull << 2 * i, &throughput[i]))
 			return call_failed();
@@ -307,8 +312,8 @@ static int command_perf(const struct options *o)
 	winapi_close(handle);
 	if (o->json) {
 		print_json(json_pack("{s:I,s:I,s:o,s:o}", "bytes", (json_int_t)bytes, "in_flight",
-				     (json_int_t)o->in_flight, "latency", latency_json(&latency), "throughput",
-				     sizes));
+				     (json_int_t)o->in_flight, "latency", latency_json(&latency),
+				     "throughput", sizes));
 	} else {
 		printf("Echo of %u bytes, %llu in flight\n", bytes, (unsigned long long)o->in_flight);
 		latency_print(&latency);
@@ -330,7 +335,9 @@ static const struct counter {
 	const char *name;
 	size_t at;
 } counters[] = {
+/* clang-format off */
 #define COUNTER(member) { #member, offsetof(struct winapi_stats, member) }
+	/* clang-format on */
 	COUNTER(calls),
 	COUNTER(replies),
 	COUNTER(bad_replies),
@@ -486,7 +493,8 @@ int main(int argc, char **argv)
 		extra = 0;
 	}
 	if (extra)
-		return tool_fail(TOOL_USAGE, "\"%s\": one argument too many; see winapi --help", argv[argc - 1]);
+		return tool_fail(TOOL_USAGE, "\"%s\": one argument too many; see winapi --help",
+				 argv[argc - 1]);
 	if (!strcmp(command, "info"))
 		return command_info(&o);
 	if (!strcmp(command, "echo"))

@@ -77,10 +77,8 @@ static struct external *external_new(struct device *device, const struct vmbus_p
 	if (!ext)
 		return NULL;
 	for (uint32_t i = 0; i < packet->segment_count; i++)
-		ext->segment[i] = (struct wp_segment){ packet->segments[i].data,
-						       packet->segments[i].size };
-	ext->segments = (struct wp_segments){ ext->segment, packet->segment_count,
-					      packet->segment_bytes };
+		ext->segment[i] = (struct wp_segment){ packet->segments[i].data, packet->segments[i].size };
+	ext->segments = (struct wp_segments){ ext->segment, packet->segment_count, packet->segment_bytes };
 	wp_lock(&device->externals_lock);
 	ext->next = device->externals;
 	ext->link = &device->externals;
@@ -224,8 +222,7 @@ static int map_gpadl(void *transport, uint32_t gpadl, struct wp_segments *segmen
 
 static void unmap_now(struct task *task)
 {
-	struct mapping *mapping =
-		(struct mapping *)((char *)task - offsetof(struct mapping, unmap_task));
+	struct mapping *mapping = (struct mapping *)((char *)task - offsetof(struct mapping, unmap_task));
 
 	vmbus_gpadl_unmap(mapping->device->channel, mapping->gpadl);
 	guest_memory_idle(mapping->device->guest);

@@ -43,8 +43,8 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
 
 	(void)signal;
 	(void)context;
-	if (range && mmap((void *)page, 4096, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) {
+	if (range && mmap((void *)page, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+			  -1, 0) != MAP_FAILED) {
 		__atomic_store_n(range->faulted, 1, __ATOMIC_RELEASE);
 		errno = saved;
 		return;

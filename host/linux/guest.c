@@ -219,8 +219,7 @@ static void signal_guest(void *owner, uint32_t relid, uint32_t vp)
 	wp_unlock(&guest->vp_lock);
 }
 
-static int channel_added(void *owner, struct vmbus_channel *channel, uint32_t relid,
-			 uint32_t connection_id)
+static int channel_added(void *owner, struct vmbus_channel *channel, uint32_t relid, uint32_t connection_id)
 {
 	struct vmbus_user_channel added = { .relid = relid, .connection_id = connection_id };
 	struct guest *guest = owner;
@@ -513,9 +512,10 @@ static int receive(struct guest *guest, struct incoming *in)
 		char space[CMSG_SPACE(4 * sizeof(int))];
 		struct cmsghdr align;
 	} control;
-	struct iovec iov = { .iov_base = in,
-			     .iov_len = sizeof(in->header) + sizeof(in->payload) };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct iovec iov = { .iov_base = in, .iov_len = sizeof(in->header) + sizeof(in->payload) };
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
 				  .msg_controllen = sizeof(control.space) };
 	ssize_t n = recvmsg(guest->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
@@ -567,7 +567,8 @@ static void on_socket(struct source *source, uint32_t events)
 	if (err == -ECONNRESET || err == -EPIPE)
 		guest_drop(guest);
 	else if (err)
-		guest_fail(guest, err == -ENOMEM ? "out of memory" : "broke the rules of vmbus-user or VMBus");
+		guest_fail(guest,
+			   err == -ENOMEM ? "out of memory" : "broke the rules of vmbus-user or VMBus");
 }
 
 /* ---- Begin and end ----------------------------------------------------------------------------------- */

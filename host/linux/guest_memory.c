@@ -77,8 +77,7 @@ static int check_place(const struct guest_memory *memory, uint64_t gpa, uint64_t
 static int map_region(struct guest_memory *memory, struct guest_region *region)
 {
 	int populate = memory->trusted ? 0 : MAP_POPULATE;
-	void *data = mmap(NULL, region->size, PROT_READ | PROT_WRITE, MAP_SHARED | populate, region->fd,
-			  0);
+	void *data = mmap(NULL, region->size, PROT_READ | PROT_WRITE, MAP_SHARED | populate, region->fd, 0);
 
 	if (data == MAP_FAILED)
 		return -ENOMEM;
@@ -174,7 +173,8 @@ static int map_pages(struct guest_memory *memory, uint8_t *at, const uint64_t *p
 		if (!region)
 			return -EFAULT;
 		for (n = 1; i + n < count && pfn[i + n] == pfn[i] + n &&
-			    region_of(memory, gpa, (n + 1) * (uint64_t)PAGE) == region; n++)
+			    region_of(memory, gpa, (n + 1) * (uint64_t)PAGE) == region;
+		     n++)
 			;
 		if (mmap(at + (size_t)i * PAGE, (size_t)n * PAGE, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_FIXED | (memory->trusted ? 0 : MAP_POPULATE), region->fd,

@@ -92,8 +92,8 @@ int hostd_add_guest(struct hostd *hostd, int fd)
 		return err;
 	}
 	if (__atomic_load_n(&hostd->clients, __ATOMIC_RELAXED) >= hostd->config.max_clients) {
-		wp_log(WP_LOG_WARNING, "a client of uid %u is turned away: %u are served already",
-		       peer.uid, hostd->config.max_clients);
+		wp_log(WP_LOG_WARNING, "a client of uid %u is turned away: %u are served already", peer.uid,
+		       hostd->config.max_clients);
 		close(fd);
 		return -EUSERS;
 	}

@@ -25,7 +25,8 @@ static int passed_socket(void)
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");
 	if (getsockopt(FIRST_PASSED_FD, SOL_SOCKET, SO_TYPE, &type, &size) || type != SOCK_SEQPACKET) {
-		wp_log(WP_LOG_ERROR, "the socket that was passed isn't SOCK_SEQPACKET: use ListenSequentialPacket=");
+		wp_log(WP_LOG_ERROR,
+		       "the socket that was passed isn't SOCK_SEQPACKET: use ListenSequentialPacket=");
 		return -EINVAL;
 	}
 	fcntl(FIRST_PASSED_FD, F_SETFD, FD_CLOEXEC);
@@ -46,8 +47,7 @@ static int fail(const struct hostd_config *config, int fd, const char *what)
 static bool remove_stale(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	bool stale = connect(fd, (const struct sockaddr *)address, sizeof(*address)) &&
-		     errno == ECONNREFUSED;
+	bool stale = connect(fd, (const struct sockaddr *)address, sizeof(*address)) && errno == ECONNREFUSED;
 
 	close(fd);
 	return stale && !unlink(address->sun_path);
@@ -90,8 +90,10 @@ int listener_open(const struct hostd_config *config, bool *ours)
 	umask(mask);
 	if (bound)
 		return fail(config, fd,
-			    errno == ENOENT ? "its directory doesn't exist; create it or choose --socket PATH" :
-			    errno == EADDRINUSE ? "another winapi-hostd serves it" : "can't be bound");
+			    errno == ENOENT ?
+				    "its directory doesn't exist; create it or choose --socket PATH" :
+			    errno == EADDRINUSE ? "another winapi-hostd serves it" :
+						  "can't be bound");
 	*ours = true;
 	if (set_owner(config) || listen(fd, 128))
 		return fail(config, fd, "permissions can't be set");

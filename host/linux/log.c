@@ -64,8 +64,7 @@ bool log_allowed(struct log_limit *limit)
 
 	if (now - limit->since_ns > WINDOW_NS) {
 		if (limit->lost)
-			wp_log(WP_LOG_WARNING, "%u more lines of that kind were left out",
-			       limit->lost);
+			wp_log(WP_LOG_WARNING, "%u more lines of that kind were left out", limit->lost);
 		*limit = (struct log_limit){ .since_ns = now };
 	}
 	if (limit->lines == LOG_BURST) {

@@ -50,14 +50,10 @@ static int bad_usage(const char *why, const char *what)
 static int parse_options(int argc, char **argv, struct options *options)
 {
 	static const struct option longs[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "socket", required_argument, NULL, 's' },
-		{ "private", required_argument, NULL, 'p' },
-		{ "poll", required_argument, NULL, 'm' },
-		{ "log-level", required_argument, NULL, 'l' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'v' },
-		{ 0 },
+		{ "config", required_argument, NULL, 'c' },    { "socket", required_argument, NULL, 's' },
+		{ "private", required_argument, NULL, 'p' },   { "poll", required_argument, NULL, 'm' },
+		{ "log-level", required_argument, NULL, 'l' }, { "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },	       { 0 },
 	};
 	char *end;
 	int c;

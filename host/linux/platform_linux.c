@@ -82,7 +82,9 @@ static struct {
 	pthread_cond_t quiet;
 	unsigned int idle;
 	unsigned int started;
-} pool = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, &pool.first, PTHREAD_COND_INITIALIZER, 0, 0 };
+} pool = {
+	PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, &pool.first, PTHREAD_COND_INITIALIZER, 0, 0
+};
 
 unsigned int platform_cpus(void)
 {

@@ -53,8 +53,7 @@ void ring_thread_post(struct ring_thread *thread, struct task *task)
 	wp_unlock(&thread->inbox_lock);
 	/* Against the fence in sleep_until_event: one of the two sees the other. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&thread->asleep, __ATOMIC_RELAXED) &&
-	    write(thread->wake, &one, sizeof(one)) < 0)
+	if (__atomic_load_n(&thread->asleep, __ATOMIC_RELAXED) && write(thread->wake, &one, sizeof(one)) < 0)
 		wp_log(WP_LOG_ERROR, "a ring thread couldn't be woken: errno %d", errno);
 }
 
@@ -224,8 +223,7 @@ bool ring_thread_step(struct ring_thread *thread)
 
 static bool finished(struct ring_thread *thread)
 {
-	return __atomic_load_n(&thread->stopping, __ATOMIC_ACQUIRE) && !thread->guests &&
-	       inbox_empty(thread);
+	return __atomic_load_n(&thread->stopping, __ATOMIC_ACQUIRE) && !thread->guests && inbox_empty(thread);
 }
 
 void *ring_thread_run(void *argument)

@@ -22,8 +22,7 @@ struct wp_view {
 	const struct wp_segment *segment;
 	size_t skip;
 	uint64_t length; /* 1 to WINAPI_MAX_BUFFER_SIZE */
-	uint32_t
-		access; /* WINAPI_ACCESS_*, what the guest asked for; the shared buffer allows it */
+	uint32_t access; /* WINAPI_ACCESS_*, what the guest asked for; the shared buffer allows it */
 };
 
 struct wp_call {

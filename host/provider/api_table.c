@@ -5,10 +5,10 @@
  */
 #include "core.h"
 
-#define WP_APIS(X)                                        \
+#define WP_APIS(X) \
 	X(WINAPI_API_INTROSPECTION, wp_introspection_api) \
-	X(WINAPI_API_ECHO, wp_echo_api)                   \
-	X(WINAPI_API_BUFFER_TEST, wp_buffer_test_api)     \
+	X(WINAPI_API_ECHO, wp_echo_api) \
+	X(WINAPI_API_BUFFER_TEST, wp_buffer_test_api) \
 	X(WINAPI_API_PERF_TEST, wp_perf_test_api)
 
 #define WP_DECLARE_API(id, api) extern const struct wp_api api;

@@ -22,8 +22,7 @@ static enum winapi_status check_members(const uint8_t *at, uint32_t left, uint32
 		memcpy(&entry, at, ENTRY_SIZE);
 		at += ENTRY_SIZE;
 		left -= ENTRY_SIZE;
-		if (entry.index != *count || entry.flags || entry.status ||
-		    padded(entry.inline_size) > left)
+		if (entry.index != *count || entry.flags || entry.status || padded(entry.inline_size) > left)
 			return WINAPI_STATUS_MALFORMED;
 		at += padded(entry.inline_size);
 		left -= padded(entry.inline_size);
@@ -62,8 +61,8 @@ static void count_member(struct wp_channel *channel, const struct winapi_batch_e
 }
 
 /* Answers the member at `in` into `out`; `entry` is its request and becomes its reply. */
-static void answer_member(struct wp_channel *channel, struct wp_call *call,
-			  struct winapi_batch_entry *entry, uint8_t *out)
+static void answer_member(struct wp_channel *channel, struct wp_call *call, struct winapi_batch_entry *entry,
+			  uint8_t *out)
 {
 	call->out = out + ENTRY_SIZE;
 	call->in_size = entry->inline_size;

@@ -57,8 +57,7 @@ static enum winapi_status check_request(const struct wp_slot *slot,
 
 /* Maps the chunks in order; buffer->chunk_count counts those to unmap. */
 static enum winapi_status map(struct wp_channel *channel, struct wp_buffer *buffer,
-			      const struct winapi_buffer_register_request *request,
-			      struct wp_segments *chunk)
+			      const struct winapi_buffer_register_request *request, struct wp_segments *chunk)
 {
 	for (uint32_t i = 0; i < request->chunk_count; i++) {
 		int err = channel->ops->map_gpadl(channel->transport, request->gpadl[i], &chunk[i]);
@@ -133,8 +132,7 @@ static enum winapi_status collect(struct wp_buffer *buffer, const struct wp_segm
 		return WINAPI_STATUS_INVALID_PARAMETER;
 	for (uint32_t i = 0; i < buffer->chunk_count; i++)
 		pieces += chunk[i].count;
-	buffer->segment =
-		wp_alloc((size_t)pieces * (sizeof(*buffer->segment) + sizeof(*buffer->start)));
+	buffer->segment = wp_alloc((size_t)pieces * (sizeof(*buffer->segment) + sizeof(*buffer->start)));
 	if (!buffer->segment)
 		return WINAPI_STATUS_NO_MEMORY;
 	buffer->start = (uint64_t *)(buffer->segment + pieces);
@@ -290,8 +288,7 @@ static enum winapi_status view_external(const struct wp_segments *pages, struct 
 	return WINAPI_STATUS_OK;
 }
 
-static enum winapi_status check_desc(const struct wp_slot *slot,
-				     const struct winapi_buffer_desc *desc)
+static enum winapi_status check_desc(const struct wp_slot *slot, const struct winapi_buffer_desc *desc)
 {
 	if (desc->reserved)
 		return WINAPI_STATUS_RESERVED_NOT_ZERO;
@@ -304,8 +301,7 @@ static enum winapi_status check_desc(const struct wp_slot *slot,
 	return WINAPI_STATUS_OK;
 }
 
-enum winapi_status wp_buffer_view(struct wp_slot *slot, uint32_t at,
-				  const struct winapi_buffer_desc *desc)
+enum winapi_status wp_buffer_view(struct wp_slot *slot, uint32_t at, const struct winapi_buffer_desc *desc)
 {
 	enum winapi_status status = check_desc(slot, desc);
 	struct wp_view *view = &slot->call.view[at];
@@ -321,6 +317,5 @@ enum winapi_status wp_buffer_view(struct wp_slot *slot, uint32_t at,
 			return WINAPI_STATUS_INVALID_HANDLE;
 	}
 	slot->buffer[at] = buffer;
-	return buffer ? view_registered(buffer, view, desc)
-		      : view_external(&slot->external, view, desc);
+	return buffer ? view_registered(buffer, view, desc) : view_external(&slot->external, view, desc);
 }

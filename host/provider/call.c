@@ -16,8 +16,7 @@ enum winapi_status wp_call_check(struct wp_call *call)
 	return WINAPI_STATUS_OK;
 }
 
-enum winapi_status wp_walk(struct wp_call *call, const struct wp_view *view, wp_piece_fn piece,
-			   void *context)
+enum winapi_status wp_walk(struct wp_call *call, const struct wp_view *view, wp_piece_fn piece, void *context)
 {
 	struct wp_cursor cursor = wp_cursor_at_start(view);
 	enum winapi_status status;
@@ -98,8 +97,8 @@ enum winapi_status wp_call_start(struct wp_channel *channel, struct wp_slot *slo
 	if (!status && slot->header.buffer_count) {
 		status = resolve(slot);
 		if (!status)
-			work = slot->method->work ? slot->method->work(&slot->call)
-						  : wp_call_bytes(&slot->call);
+			work = slot->method->work ? slot->method->work(&slot->call) :
+						    wp_call_bytes(&slot->call);
 	}
 	if (status)
 		return status;

@@ -39,8 +39,7 @@ static bool allocate(struct wp_channel *channel)
 	channel->free = wp_alloc(channel->slot_count * sizeof(*channel->free));
 	channel->bucket = wp_alloc(buckets * sizeof(*channel->bucket));
 	channel->api = wp_alloc(2 * wp_api_count * sizeof(*channel->api));
-	if (!channel->slot_memory || !channel->session || !channel->free || !channel->bucket ||
-	    !channel->api)
+	if (!channel->slot_memory || !channel->session || !channel->free || !channel->bucket || !channel->api)
 		return false;
 	channel->batch = channel->api + wp_api_count;
 	start = (uintptr_t)channel->slot_memory + CACHE_LINE - 1;
@@ -170,8 +169,7 @@ static enum winapi_status check_sizes(const struct winapi_msg_header *h, uint32_
 {
 	if (h->buffer_count > WINAPI_MAX_BUFFERS || h->inline_size > WINAPI_MAX_INLINE)
 		return WINAPI_STATUS_TOO_LARGE;
-	if (sizeof(*h) + h->buffer_count * sizeof(struct winapi_buffer_desc) + h->inline_size >
-	    size)
+	if (sizeof(*h) + h->buffer_count * sizeof(struct winapi_buffer_desc) + h->inline_size > size)
 		return WINAPI_STATUS_MALFORMED;
 	return WINAPI_STATUS_OK;
 }
@@ -188,8 +186,8 @@ static enum winapi_status check_header(const struct winapi_msg_header *h, uint32
 }
 
 /* Among those in flight: is the id there already, are there too many for one more of this type? */
-static void check_parked(struct wp_channel *channel, const struct winapi_msg_header *h,
-			 bool *duplicate, bool *full)
+static void check_parked(struct wp_channel *channel, const struct winapi_msg_header *h, bool *duplicate,
+			 bool *full)
 {
 	*duplicate = false;
 	*full = false;
@@ -222,8 +220,7 @@ static void take_body(struct wp_slot *slot, const void *data, const struct wp_se
 	uint32_t descs = slot->header.buffer_count * (uint32_t)sizeof(struct winapi_buffer_desc);
 	struct wp_call *call = &slot->call;
 
-	copy_body(slot->body, (const uint8_t *)data + sizeof(slot->header),
-		  descs + slot->header.inline_size);
+	copy_body(slot->body, (const uint8_t *)data + sizeof(slot->header), descs + slot->header.inline_size);
 	call->in = slot->body + descs;
 	call->in_size = slot->header.inline_size;
 	call->out = slot->reply_body;
@@ -285,13 +282,11 @@ static bool take_header(struct wp_slot *slot, uint64_t request_id, const void *d
 	struct winapi_msg_header *h = &slot->header;
 
 	memcpy(h, data, sizeof(*h));
-	return h->magic == WINAPI_MAGIC && h->request_id &&
-	       (!request_id || request_id == h->request_id);
+	return h->magic == WINAPI_MAGIC && h->request_id && (!request_id || request_id == h->request_id);
 }
 
-enum wp_packet_result wp_channel_packet(struct wp_channel *channel, void *packet,
-					uint64_t request_id, const void *data, uint32_t size,
-					const struct wp_segments *external)
+enum wp_packet_result wp_channel_packet(struct wp_channel *channel, void *packet, uint64_t request_id,
+					const void *data, uint32_t size, const struct wp_segments *external)
 {
 	uint64_t now = wp_clock_ns();
 	enum winapi_status status;

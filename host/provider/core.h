@@ -106,8 +106,7 @@ static inline const struct wp_method *wp_method_find(const struct wp_api *api, u
 	return NULL;
 }
 
-static inline uint64_t wp_api_inline_work(const struct wp_provider *provider,
-					  const struct wp_api *api)
+static inline uint64_t wp_api_inline_work(const struct wp_provider *provider, const struct wp_api *api)
 {
 	return api->inline_work ? api->inline_work : provider->config.limits.inline_work;
 }
@@ -236,8 +235,7 @@ static inline bool wp_channel_alone(const struct wp_channel *channel)
 /* reply.c */
 void wp_reply_prepare(struct wp_slot *slot, enum winapi_status status); /* needs no lock */
 void wp_reply_now(struct wp_channel *channel, enum winapi_status status); /* to the spare slot */
-void wp_reply_parked(struct wp_channel *channel,
-		     struct wp_slot *slot); /* prepared; under the lock */
+void wp_reply_parked(struct wp_channel *channel, struct wp_slot *slot); /* prepared; under the lock */
 void wp_reply_drop_all(struct wp_channel *channel); /* under the lock */
 
 /* channel.c */
@@ -256,14 +254,12 @@ enum winapi_status wp_call_cancel(struct wp_channel *channel, struct wp_slot *sl
 enum winapi_status wp_batch_run(struct wp_channel *channel, struct wp_slot *slot);
 
 struct wp_session *wp_session_find(struct wp_channel *channel, uint64_t id);
-void wp_session_free(struct wp_channel *channel,
-		     struct wp_session *session); /* unmaps its buffers */
+void wp_session_free(struct wp_channel *channel, struct wp_session *session); /* unmaps its buffers */
 /* The last parked call of a closing session ended: not under the lock. */
 void wp_session_finish(struct wp_channel *channel, struct wp_session *session);
 
 /* The buffer's part for one descriptor, checked. */
-enum winapi_status wp_buffer_view(struct wp_slot *slot, uint32_t at,
-				  const struct winapi_buffer_desc *desc);
+enum winapi_status wp_buffer_view(struct wp_slot *slot, uint32_t at, const struct winapi_buffer_desc *desc);
 void wp_buffer_free_all(struct wp_channel *channel, struct wp_session *session);
 
 /* Stops the parked calls of a session, or with NULL all: under the lock. */

@@ -48,22 +48,22 @@ static inline void store64(uint8_t *p, uint64_t value)
  * written down by its eight entries for 1, 2, 4, ... 128, and the compiler computes the rest.
  */
 #define BIT(i, n, entry) (((i) >> (n)) & 1u ? (entry) : 0u)
-#define ENTRY(i, a, b, c, d, e, f, g, h)                                                           \
+#define ENTRY(i, a, b, c, d, e, f, g, h) \
 	(BIT(i, 0, a) ^ BIT(i, 1, b) ^ BIT(i, 2, c) ^ BIT(i, 3, d) ^ BIT(i, 4, e) ^ BIT(i, 5, f) ^ \
 	 BIT(i, 6, g) ^ BIT(i, 7, h))
-#define ROW4(i, ...)                                                                       \
+#define ROW4(i, ...) \
 	ENTRY((i), __VA_ARGS__), ENTRY((i) + 1, __VA_ARGS__), ENTRY((i) + 2, __VA_ARGS__), \
 		ENTRY((i) + 3, __VA_ARGS__)
-#define ROW16(i, ...)                                                                   \
+#define ROW16(i, ...) \
 	ROW4((i), __VA_ARGS__), ROW4((i) + 4, __VA_ARGS__), ROW4((i) + 8, __VA_ARGS__), \
 		ROW4((i) + 12, __VA_ARGS__)
-#define ROW64(i, ...)                                                                        \
+#define ROW64(i, ...) \
 	ROW16((i), __VA_ARGS__), ROW16((i) + 16, __VA_ARGS__), ROW16((i) + 32, __VA_ARGS__), \
 		ROW16((i) + 48, __VA_ARGS__)
-#define TABLE(...)                                                                         \
-	{                                                                                  \
+#define TABLE(...) \
+	{ \
 		ROW64(0u, __VA_ARGS__), ROW64(64u, __VA_ARGS__), ROW64(128u, __VA_ARGS__), \
-			ROW64(192u, __VA_ARGS__)                                           \
+			ROW64(192u, __VA_ARGS__) \
 	}
 
 /*
@@ -71,22 +71,22 @@ static inline void store64(uint8_t *p, uint64_t value)
  * reflected.
  */
 static const uint32_t crc_table[8][256] = {
-	TABLE(0xf26b8303u, 0xe13b70f7u, 0xc79a971fu, 0x8ad958cfu, 0x105ec76fu, 0x20bd8edeu,
-	      0x417b1dbcu, 0x82f63b78u),
-	TABLE(0x13a29877u, 0x274530eeu, 0x4e8a61dcu, 0x9d14c3b8u, 0x3fc5f181u, 0x7f8be302u,
-	      0xff17c604u, 0xfbc3faf9u),
-	TABLE(0xa541927eu, 0x4f6f520du, 0x9edea41au, 0x38513ec5u, 0x70a27d8au, 0xe144fb14u,
-	      0xc76580d9u, 0x8b277743u),
-	TABLE(0xdd45aab8u, 0xbf672381u, 0x7b2231f3u, 0xf64463e6u, 0xe964b13du, 0xd725148bu,
-	      0xaba65fe7u, 0x52a0c93fu),
-	TABLE(0x38116facu, 0x7022df58u, 0xe045beb0u, 0xc5670b91u, 0x8f2261d3u, 0x1ba8b557u,
-	      0x37516aaeu, 0x6ea2d55cu),
-	TABLE(0xef306b19u, 0xdb8ca0c3u, 0xb2f53777u, 0x6006181fu, 0xc00c303eu, 0x85f4168du,
-	      0x0e045bebu, 0x1c08b7d6u),
-	TABLE(0x68032cc8u, 0xd0065990u, 0xa5e0c5d1u, 0x4e2dfd53u, 0x9c5bfaa6u, 0x3d5b83bdu,
-	      0x7ab7077au, 0xf56e0ef4u),
-	TABLE(0x493c7d27u, 0x9278fa4eu, 0x211d826du, 0x423b04dau, 0x847609b4u, 0x0d006599u,
-	      0x1a00cb32u, 0x34019664u),
+	TABLE(0xf26b8303u, 0xe13b70f7u, 0xc79a971fu, 0x8ad958cfu, 0x105ec76fu, 0x20bd8edeu, 0x417b1dbcu,
+	      0x82f63b78u),
+	TABLE(0x13a29877u, 0x274530eeu, 0x4e8a61dcu, 0x9d14c3b8u, 0x3fc5f181u, 0x7f8be302u, 0xff17c604u,
+	      0xfbc3faf9u),
+	TABLE(0xa541927eu, 0x4f6f520du, 0x9edea41au, 0x38513ec5u, 0x70a27d8au, 0xe144fb14u, 0xc76580d9u,
+	      0x8b277743u),
+	TABLE(0xdd45aab8u, 0xbf672381u, 0x7b2231f3u, 0xf64463e6u, 0xe964b13du, 0xd725148bu, 0xaba65fe7u,
+	      0x52a0c93fu),
+	TABLE(0x38116facu, 0x7022df58u, 0xe045beb0u, 0xc5670b91u, 0x8f2261d3u, 0x1ba8b557u, 0x37516aaeu,
+	      0x6ea2d55cu),
+	TABLE(0xef306b19u, 0xdb8ca0c3u, 0xb2f53777u, 0x6006181fu, 0xc00c303eu, 0x85f4168du, 0x0e045bebu,
+	      0x1c08b7d6u),
+	TABLE(0x68032cc8u, 0xd0065990u, 0xa5e0c5d1u, 0x4e2dfd53u, 0x9c5bfaa6u, 0x3d5b83bdu, 0x7ab7077au,
+	      0xf56e0ef4u),
+	TABLE(0x493c7d27u, 0x9278fa4eu, 0x211d826du, 0x423b04dau, 0x847609b4u, 0x0d006599u, 0x1a00cb32u,
+	      0x34019664u),
 };
 
 uint32_t memory_crc32c_portable(uint32_t crc, const void *data, size_t size)
@@ -127,13 +127,10 @@ uint32_t memory_crc32c_portable(uint32_t crc, const void *data, size_t size)
 #define RUN_SHORT_OVER_2 0xdd7e3b0cu
 
 MEMORY_TARGET_CRC
-static inline uint64_t crc_join(uint64_t a, uint64_t b, uint64_t c, uint32_t over_2,
-				uint32_t over_1)
+static inline uint64_t crc_join(uint64_t a, uint64_t b, uint64_t c, uint32_t over_2, uint32_t over_1)
 {
-	__m128i x = _mm_clmulepi64_si128(_mm_cvtsi64_si128((long long)a),
-					 _mm_cvtsi32_si128((int)over_2), 0);
-	__m128i y = _mm_clmulepi64_si128(_mm_cvtsi64_si128((long long)b),
-					 _mm_cvtsi32_si128((int)over_1), 0);
+	__m128i x = _mm_clmulepi64_si128(_mm_cvtsi64_si128((long long)a), _mm_cvtsi32_si128((int)over_2), 0);
+	__m128i y = _mm_clmulepi64_si128(_mm_cvtsi64_si128((long long)b), _mm_cvtsi32_si128((int)over_1), 0);
 
 	return c ^ _mm_crc32_u64(0, (uint64_t)_mm_cvtsi128_si64(_mm_xor_si128(x, y)));
 }
@@ -305,8 +302,7 @@ static uint64_t read_blocks(const uint8_t *p, size_t blocks)
 		d = _mm_add_epi64(d, _mm_loadu_si128((const __m128i *)(p + 48)));
 	}
 	a = _mm_add_epi64(_mm_add_epi64(a, b), _mm_add_epi64(c, d));
-	return (uint64_t)_mm_cvtsi128_si64(a) +
-	       (uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi64(a, a));
+	return (uint64_t)_mm_cvtsi128_si64(a) + (uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi64(a, a));
 }
 
 #else

@@ -22,8 +22,7 @@ static void fill_limits(struct wp_limits *l)
 	l->max_sessions = (uint32_t)limit(l->max_sessions, DEFAULT_SESSIONS, WP_MAX_TABLE);
 	l->max_buffers = (uint32_t)limit(l->max_buffers, DEFAULT_BUFFERS, WP_MAX_TABLE);
 	l->max_bytes = limit(l->max_bytes, DEFAULT_BYTES, UINT64_MAX);
-	l->max_buffer_size =
-		limit(l->max_buffer_size, WINAPI_MAX_BUFFER_SIZE, WINAPI_MAX_BUFFER_SIZE);
+	l->max_buffer_size = limit(l->max_buffer_size, WINAPI_MAX_BUFFER_SIZE, WINAPI_MAX_BUFFER_SIZE);
 	l->inline_work = limit(l->inline_work, DEFAULT_INLINE_WORK, UINT64_MAX);
 }
 
@@ -104,8 +103,7 @@ void wp_provider_unlink(struct wp_channel *channel)
 	wp_unlock(&provider->lock);
 }
 
-static void add_calls(struct winapi_api_desc *desc, uint32_t count,
-		      const struct wp_api_counters *from)
+static void add_calls(struct winapi_api_desc *desc, uint32_t count, const struct wp_api_counters *from)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		desc[i].calls += wp_atomic_load64(&from[i].calls);

@@ -65,8 +65,7 @@ struct wp_transport_ops {
 	 * Every packet that was taken comes back this way exactly once, also during and after
 	 * wp_channel_close: then `packet` is the transport's whatever it returns.
 	 */
-	int (*complete)(void *transport, void *packet, uint64_t request_id, const void *reply,
-			uint32_t size);
+	int (*complete)(void *transport, void *packet, uint64_t request_id, const void *reply, uint32_t size);
 	/* Lets the guest see the completions so far. Called as `complete` is. NULL: they are seen at once. */
 	void (*publish)(void *transport);
 	/*
@@ -116,8 +115,7 @@ void wp_channel_close(struct wp_channel *channel);
  * GPA-direct packet, mapped until complete; NULL when it has none.
  */
 enum wp_packet_result wp_channel_packet(struct wp_channel *channel, void *packet, uint64_t request_id,
-					const void *data, uint32_t size,
-					const struct wp_segments *external);
+					const void *data, uint32_t size, const struct wp_segments *external);
 
 /*
  * After a few wp_channel_packet: `publish` for what they completed. (Completions by workers and

@@ -54,9 +54,8 @@ enum winapi_status wp_session_open(struct wp_channel *channel, struct wp_slot *s
 	session = session_new(channel, &request);
 	if (!session)
 		return WINAPI_STATUS_NO_MEMORY;
-	wp_log(WP_LOG_DEBUG, "session opened by uid %u, gid %u, pid %u",
-	       (unsigned int)session->identity.uid, (unsigned int)session->identity.gid,
-	       (unsigned int)session->identity.pid);
+	wp_log(WP_LOG_DEBUG, "session opened by uid %u, gid %u, pid %u", (unsigned int)session->identity.uid,
+	       (unsigned int)session->identity.gid, (unsigned int)session->identity.pid);
 	reply.session_id = session->id;
 	memcpy(slot->call.out, &reply, sizeof(reply));
 	slot->call.out_size = sizeof(reply);

@@ -12,8 +12,7 @@ static void *ring_map(struct vmbus_server *server, const uint64_t *pfn, uint32_t
 {
 	for (uint32_t i = 0; i < pages; i++)
 		if (pfn[i] >= BUS_PFN_LIMIT ||
-		    !server->ops.translate(server->owner, pfn[i] << VMBUS_PAGE_SHIFT,
-					   VMBUS_PAGE_SIZE))
+		    !server->ops.translate(server->owner, pfn[i] << VMBUS_PAGE_SHIFT, VMBUS_PAGE_SIZE))
 			return NULL;
 	return server->ops.map_ring(server->owner, pfn, pages);
 }
@@ -52,11 +51,9 @@ static bool rings_map(struct vmbus_channel *channel, struct gpadl *gpadl, uint32
 	}
 	channel->ring_gpadl = gpadl;
 	gpadl->is_ring = true;
-	vmbus_ring_in_init(&channel->in, channel->in_map,
-			   (uint8_t *)channel->in_map + VMBUS_PAGE_SIZE,
+	vmbus_ring_in_init(&channel->in, channel->in_map, (uint8_t *)channel->in_map + VMBUS_PAGE_SIZE,
 			   (channel->in_pages - 1) * VMBUS_PAGE_SIZE);
-	vmbus_ring_out_init(&channel->out, channel->out_map,
-			    (uint8_t *)channel->out_map + VMBUS_PAGE_SIZE,
+	vmbus_ring_out_init(&channel->out, channel->out_map, (uint8_t *)channel->out_map + VMBUS_PAGE_SIZE,
 			    (channel->out_pages - 1) * VMBUS_PAGE_SIZE);
 	return true;
 }

@@ -64,9 +64,8 @@ void gpadl_answer(struct vmbus_server *server, uint32_t relid, uint32_t id, uint
 }
 
 /* What is wrong with the header, or NULL and the pages it announces. */
-static const char *header_check(const struct vmbus_server *server,
-				const struct vmbus_gpadl_header *header, uint32_t size,
-				uint32_t *pages)
+static const char *header_check(const struct vmbus_server *server, const struct vmbus_gpadl_header *header,
+				uint32_t size, uint32_t *pages)
 {
 	uint64_t n = memory_pages(&header->range);
 	uint32_t pfn_bytes = size - sizeof(*header);
@@ -76,8 +75,7 @@ static const char *header_check(const struct vmbus_server *server,
 	if (!n)
 		return "GPADL_HEADER: no pages";
 	/* What 16 bits can say bounds the pages, too. */
-	WINAPI_STATIC_ASSERT(sizeof(header->range) +
-				     (VMBUS_GPADL_MAX_PAGES + 1) * sizeof(uint64_t) >
+	WINAPI_STATIC_ASSERT(sizeof(header->range) + (VMBUS_GPADL_MAX_PAGES + 1) * sizeof(uint64_t) >
 			     UINT16_MAX);
 	if (header->range_buflen != sizeof(header->range) + n * sizeof(uint64_t))
 		return "GPADL_HEADER: range length and byte count disagree";
@@ -93,8 +91,8 @@ static const char *header_check(const struct vmbus_server *server,
 	return NULL;
 }
 
-static struct gpadl *gpadl_new(struct vmbus_channel *channel,
-			       const struct vmbus_gpadl_header *header, uint32_t pages)
+static struct gpadl *gpadl_new(struct vmbus_channel *channel, const struct vmbus_gpadl_header *header,
+			       uint32_t pages)
 {
 	struct vmbus_server *server = channel->server;
 	struct gpadl *gpadl = calloc(1, sizeof(*gpadl) + pages * sizeof(gpadl->pfn[0]));
@@ -105,8 +103,7 @@ static struct gpadl *gpadl_new(struct vmbus_channel *channel,
 	gpadl->channel = channel;
 	gpadl->id = header->gpadl;
 	gpadl->pages = pages;
-	gpadl->whole_pages =
-		!header->range.byte_offset && !(header->range.byte_count % VMBUS_PAGE_SIZE);
+	gpadl->whole_pages = !header->range.byte_offset && !(header->range.byte_count % VMBUS_PAGE_SIZE);
 	gpadl->next = *bucket;
 	*bucket = gpadl;
 	server->gpadl_count++;
@@ -120,8 +117,7 @@ static void gpadl_fill(struct gpadl *gpadl, const uint8_t *pfn, uint32_t bytes)
 	memcpy(gpadl->pfn + gpadl->filled, pfn, bytes);
 	gpadl->filled += bytes / sizeof(gpadl->pfn[0]);
 	if (gpadl->filled == gpadl->pages)
-		gpadl_answer(gpadl->channel->server, gpadl->channel->relid, gpadl->id,
-			     BUS_STATUS_OK);
+		gpadl_answer(gpadl->channel->server, gpadl->channel->relid, gpadl->id, BUS_STATUS_OK);
 }
 
 int on_gpadl_header(struct vmbus_server *server, const void *message, uint32_t size)
@@ -137,8 +133,7 @@ int on_gpadl_header(struct vmbus_server *server, const void *message, uint32_t s
 		gpadl_answer(server, header->relid, header->gpadl, BUS_STATUS_REFUSED);
 		return 0;
 	}
-	wrong = channel ? header_check(server, header, size, &pages)
-			: "GPADL_HEADER for an unknown relid";
+	wrong = channel ? header_check(server, header, size, &pages) : "GPADL_HEADER for an unknown relid";
 	if (!wrong) {
 		gpadl = gpadl_new(channel, header, pages);
 		if (!gpadl)
@@ -263,8 +258,8 @@ void gpadls_release(struct vmbus_channel *channel)
 
 /* ---- For the device -------------------------------------------------------------------------- */
 
-int vmbus_gpadl_map(struct vmbus_channel *channel, uint32_t id,
-		    const struct vmbus_segment **segments, uint32_t *count)
+int vmbus_gpadl_map(struct vmbus_channel *channel, uint32_t id, const struct vmbus_segment **segments,
+		    uint32_t *count)
 {
 	struct gpadl *gpadl = gpadl_find(channel->server, id);
 	int err;

@@ -140,17 +140,15 @@ void torndown_answer(struct vmbus_server *server, uint32_t id);
  * `bytes` bytes from `offset` on in these pages, as runs that are contiguous for guest and host.
  * *segments is malloc'ed. -EFAULT: a page isn't in the guest's memory; -ENOMEM.
  */
-int memory_translate(const struct vmbus_server *server, const uint64_t *pfn, uint32_t pages,
-		     uint32_t offset, uint64_t bytes, struct vmbus_segment **segments,
-		     uint32_t *count);
+int memory_translate(const struct vmbus_server *server, const uint64_t *pfn, uint32_t pages, uint32_t offset,
+		     uint64_t bytes, struct vmbus_segment **segments, uint32_t *count);
 
 /* Pages that a range touches, 0 for an empty range or one that doesn't start in its first page. */
 static inline uint64_t memory_pages(const struct vmbus_gpa_range *range)
 {
 	if (!range->byte_count || range->byte_offset >= VMBUS_PAGE_SIZE)
 		return 0;
-	return ((uint64_t)range->byte_offset + range->byte_count + VMBUS_PAGE_SIZE - 1) >>
-	       VMBUS_PAGE_SHIFT;
+	return ((uint64_t)range->byte_offset + range->byte_count + VMBUS_PAGE_SIZE - 1) >> VMBUS_PAGE_SHIFT;
 }
 
 #endif /* VMBUS_INTERNAL_H */

@@ -27,8 +27,7 @@ static uint32_t run_count(const uint64_t *pfn, uint32_t pages)
 
 /* As many of the run's pages as one region holds, and how many those are. NULL: not even the first.
  */
-static uint8_t *run_translate(const struct vmbus_server *server, uint64_t pfn, uint32_t pages,
-			      uint32_t *got)
+static uint8_t *run_translate(const struct vmbus_server *server, uint64_t pfn, uint32_t pages, uint32_t *got)
 {
 	uint32_t good = 0, bad = pages + 1;
 	uint8_t *data = NULL;
@@ -61,9 +60,8 @@ static bool segments_grow(struct vmbus_segment **segments, uint32_t *room)
 	return true;
 }
 
-int memory_translate(const struct vmbus_server *server, const uint64_t *pfn, uint32_t pages,
-		     uint32_t offset, uint64_t bytes, struct vmbus_segment **segments,
-		     uint32_t *count)
+int memory_translate(const struct vmbus_server *server, const uint64_t *pfn, uint32_t pages, uint32_t offset,
+		     uint64_t bytes, struct vmbus_segment **segments, uint32_t *count)
 {
 	uint32_t room = run_count(pfn, pages), n = 0, got;
 	struct vmbus_segment *list = malloc(sizeof(*list) * room);
@@ -71,8 +69,7 @@ int memory_translate(const struct vmbus_server *server, const uint64_t *pfn, uin
 	if (!list)
 		return -ENOMEM;
 	for (uint32_t at = 0; at < pages; at += got) {
-		uint8_t *data =
-			run_translate(server, pfn[at], run_length(pfn + at, pages - at), &got);
+		uint8_t *data = run_translate(server, pfn[at], run_length(pfn + at, pages - at), &got);
 		uint64_t size;
 
 		if (!data) {

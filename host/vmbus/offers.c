@@ -102,8 +102,7 @@ static void channel_tell(struct vmbus_channel *channel)
 		return;
 	}
 	memcpy(message.interface_type, offer->interface_type, sizeof(message.interface_type));
-	memcpy(message.interface_instance, offer->interface_instance,
-	       sizeof(message.interface_instance));
+	memcpy(message.interface_instance, offer->interface_instance, sizeof(message.interface_instance));
 	memcpy(message.user_defined, offer->user_defined, sizeof(message.user_defined));
 	message.relid = channel->relid;
 	message.connection_id = BUS_CONNECTION_BASE + channel->relid;
@@ -137,8 +136,7 @@ int on_request_offers(struct vmbus_server *server, const void *message, uint32_t
 	return 0;
 }
 
-struct vmbus_channel *vmbus_server_offer(struct vmbus_server *server,
-					 const struct vmbus_offer *offer)
+struct vmbus_channel *vmbus_server_offer(struct vmbus_server *server, const struct vmbus_offer *offer)
 {
 	struct vmbus_channel *channel = calloc(1, sizeof(*channel));
 	struct vmbus_channel **end = &server->channels;

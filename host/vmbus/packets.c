@@ -22,8 +22,7 @@ static void channel_signal(struct vmbus_channel *channel)
 /* ---- From the guest -------------------------------------------------------------------------- */
 
 /* The packet's ranges, copied once: the guest may change the ring's memory while we look. */
-static int ranges_copy(struct vmbus_channel *channel, const struct vmbus_packet *packet,
-		       uint32_t *size)
+static int ranges_copy(struct vmbus_channel *channel, const struct vmbus_packet *packet, uint32_t *size)
 {
 	const uint8_t *from = packet->ring.start + sizeof(packet->ring.desc);
 
@@ -58,8 +57,8 @@ static int ranges_translate(struct vmbus_channel *channel, struct vmbus_packet *
 		return -EPROTO;
 	/* malloc's alignment and a head of 16 bytes make these proper 64-bit words. */
 	pfn = (const uint64_t *)(const void *)(channel->ranges + RANGES_HEAD);
-	err = memory_translate(channel->server, pfn, (uint32_t)pages, range.byte_offset,
-			       range.byte_count, &packet->segments, &packet->segment_count);
+	err = memory_translate(channel->server, pfn, (uint32_t)pages, range.byte_offset, range.byte_count,
+			       &packet->segments, &packet->segment_count);
 	packet->segment_bytes = range.byte_count;
 	return err == -EFAULT ? -EPROTO : err;
 }
@@ -135,8 +134,8 @@ bool vmbus_channel_unmask(struct vmbus_channel *channel)
  * These two run on any thread, so they look at nothing that the server's own thread changes while
  * the rings are mapped, but for target_vp.
  */
-int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint16_t flags,
-		       uint64_t transaction_id, const void *payload, uint32_t size)
+int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint16_t flags, uint64_t transaction_id,
+		       const void *payload, uint32_t size)
 {
 	const struct vmbus_ring_part part = { .data = payload, .size = size };
 	struct vmbus_ring_out *out = &channel->out;

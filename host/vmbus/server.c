@@ -42,8 +42,7 @@ bool bus_version_known(const struct vmbus_server *server, uint32_t version)
 
 /* ---- Contact and unload ---------------------------------------------------------------------- */
 
-static bool contact_acceptable(struct vmbus_server *server,
-			       const struct vmbus_initiate_contact *contact)
+static bool contact_acceptable(struct vmbus_server *server, const struct vmbus_initiate_contact *contact)
 {
 	if (!bus_version_known(server, contact->version_requested))
 		return false; /* no complaint: a guest asks for its highest version first */
@@ -57,8 +56,7 @@ static bool contact_acceptable(struct vmbus_server *server,
 	return true;
 }
 
-static void contact_answer(struct vmbus_server *server,
-			   const struct vmbus_initiate_contact *contact)
+static void contact_answer(struct vmbus_server *server, const struct vmbus_initiate_contact *contact)
 {
 	struct vmbus_version_response response = { .header.type = VMBUS_MSG_VERSION_RESPONSE };
 
@@ -68,9 +66,9 @@ static void contact_answer(struct vmbus_server *server,
 		server->state = BUS_CONNECTED;
 		server->version = contact->version_requested;
 		response.version_supported = 1;
-		response.message_connection_id = server->version >= VMBUS_VERSION_5_0
-							 ? VMBUS_CONNECTION_MESSAGES_5
-							 : VMBUS_CONNECTION_MESSAGES;
+		response.message_connection_id = server->version >= VMBUS_VERSION_5_0 ?
+							 VMBUS_CONNECTION_MESSAGES_5 :
+							 VMBUS_CONNECTION_MESSAGES;
 	}
 	bus_send(server, &response, sizeof(response));
 }
@@ -134,8 +132,7 @@ static const struct message_kind {
 	bool any_state; /* else only when connected */
 	int (*handle)(struct vmbus_server *server, const void *message, uint32_t size);
 } message_kinds[] = {
-	{ VMBUS_MSG_INITIATE_CONTACT, sizeof(struct vmbus_initiate_contact), true,
-	  on_initiate_contact },
+	{ VMBUS_MSG_INITIATE_CONTACT, sizeof(struct vmbus_initiate_contact), true, on_initiate_contact },
 	{ VMBUS_MSG_UNLOAD, sizeof(struct vmbus_msg_header), true, on_unload },
 	{ VMBUS_MSG_REQUEST_OFFERS, sizeof(struct vmbus_msg_header), false, on_request_offers },
 	{ VMBUS_MSG_RELID_RELEASED, sizeof(struct vmbus_channel_msg), false, on_relid_released },
@@ -147,8 +144,8 @@ static const struct message_kind {
 	{ VMBUS_MSG_GPADL_TEARDOWN, sizeof(struct vmbus_gpadl_teardown), false, on_gpadl_teardown },
 };
 
-static int message_handle(struct vmbus_server *server, const struct message_kind *kind,
-			  const void *message, uint32_t size)
+static int message_handle(struct vmbus_server *server, const struct message_kind *kind, const void *message,
+			  uint32_t size)
 {
 	if (size < kind->min_size) {
 		bus_complain(server, "a control message is too short for its type");

@@ -9,8 +9,7 @@
 
 static bool entry_valid(const struct vmbus_user_entry *entry)
 {
-	if (entry->reserved || entry->kind < VMBUS_USER_ENTRY_RELID ||
-	    entry->kind > VMBUS_USER_ENTRY_UNLOAD)
+	if (entry->reserved || entry->kind < VMBUS_USER_ENTRY_RELID || entry->kind > VMBUS_USER_ENTRY_UNLOAD)
 		return false;
 	return entry->kind != VMBUS_USER_ENTRY_RELID ||
 	       (entry->relid >= 1 && entry->relid <= VMBUS_MAX_CHANNELS);
@@ -21,8 +20,7 @@ static int state_check(const struct vmbus_server *server, const struct vmbus_use
 {
 	if (server->state != BUS_IDLE || state->magic != VMBUS_USER_MAGIC ||
 	    state->version != VMBUS_USER_VERSION || state->reserved ||
-	    state->flags & ~VMBUS_USER_STATE_OFFERS_REQUESTED ||
-	    state->entry_count > VMBUS_USER_MAX_ENTRIES)
+	    state->flags & ~VMBUS_USER_STATE_OFFERS_REQUESTED || state->entry_count > VMBUS_USER_MAX_ENTRIES)
 		return -EPROTO;
 	if (!state->bus_version)
 		return state->entry_count || state->flags ? -EPROTO : 0;
@@ -52,8 +50,8 @@ static void entry_answer(struct vmbus_server *server, const struct vmbus_user_en
 	}
 }
 
-static bool entries_have(const struct vmbus_user_state *state,
-			 const struct vmbus_user_entry *entries, uint32_t kind)
+static bool entries_have(const struct vmbus_user_state *state, const struct vmbus_user_entry *entries,
+			 uint32_t kind)
 {
 	for (uint32_t i = 0; i < state->entry_count; i++)
 		if (entries[i].kind == kind)

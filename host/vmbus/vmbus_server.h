@@ -151,8 +151,8 @@ bool vmbus_channel_unmask(struct vmbus_channel *channel);
  * vmbus_channel_publish makes written packets visible and signals the guest if it wants that.
  * These two (and only these) may run on any thread, under the owner's lock.
  */
-int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint16_t flags,
-		       uint64_t transaction_id, const void *payload, uint32_t size);
+int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint16_t flags, uint64_t transaction_id,
+		       const void *payload, uint32_t size);
 void vmbus_channel_publish(struct vmbus_channel *channel);
 
 /* ---- GPADLs, for the device ------------------------------------------------------------------------ */
@@ -162,8 +162,8 @@ void vmbus_channel_publish(struct vmbus_channel *channel);
  * its teardown unanswered, until vmbus_gpadl_unmap. -ENOENT: unknown or incomplete; -EBUSY: mapped or
  * the channel's ring; -EFAULT: pages outside the guest's memory.
  */
-int vmbus_gpadl_map(struct vmbus_channel *channel, uint32_t gpadl,
-		    const struct vmbus_segment **segments, uint32_t *count);
+int vmbus_gpadl_map(struct vmbus_channel *channel, uint32_t gpadl, const struct vmbus_segment **segments,
+		    uint32_t *count);
 void vmbus_gpadl_unmap(struct vmbus_channel *channel, uint32_t gpadl);
 
 #endif /* WINAPI_VMBUS_SERVER_H */

@@ -27,7 +27,8 @@ static const char *apis_are_listed(struct context *c)
 
 	EXPECT(n >= 4);
 	for (int i = 0; i < 4; i++)
-		EXPECT(apis[i].id == ids[i] && apis[i].name[0] && apis[i].version >= 1 && apis[i].methods >= 1);
+		EXPECT(apis[i].id == ids[i] && apis[i].name[0] && apis[i].version >= 1 &&
+		       apis[i].methods >= 1);
 	EXPECT(winapi_list_apis(c->handle, apis, 1) == n);
 	EXPECT(winapi_list_apis(c->handle, NULL, 0) == n);
 	return NULL;
@@ -44,7 +45,8 @@ static const char *echo_returns_every_size(struct context *c)
 		EXPECT(winapi_echo(c->handle, in, out, size) == 0);
 		EXPECT(!memcmp(in, out, size) && out[size] == 0xee);
 	}
-	EXPECT(winapi_echo(c->handle, in, out, WINAPI_INLINE_MAX) == 0 && !memcmp(in, out, WINAPI_INLINE_MAX));
+	EXPECT(winapi_echo(c->handle, in, out, WINAPI_INLINE_MAX) == 0 &&
+	       !memcmp(in, out, WINAPI_INLINE_MAX));
 	return NULL;
 }
 
@@ -155,8 +157,11 @@ static const char *batches_answer_each_item(struct context *c)
 		memset(out, 0, sizeof(out));
 		for (unsigned int i = 0; i < count; i++) {
 			winapi_pattern_fill(in[i], 64, i + count);
-			items[i] = (struct winapi_batch_item){ .api = WINAPI_API_ECHO, .in = in[i], .out = out[i],
-							       .in_size = i % 65, .out_capacity = i % 65 };
+			items[i] = (struct winapi_batch_item){ .api = WINAPI_API_ECHO,
+							       .in = in[i],
+							       .out = out[i],
+							       .in_size = i % 65,
+							       .out_capacity = i % 65 };
 		}
 		EXPECT(winapi_batch(c->handle, items, count, 0) == 0);
 		for (unsigned int i = 0; i < count; i++) {
@@ -178,8 +183,9 @@ static const char *large_batches_are_split(struct context *c)
 	memset(items, 0, sizeof(items));
 	winapi_pattern_fill(in, sizeof(in), 5);
 	for (int i = 0; i < 8; i++)
-		items[i] = (struct winapi_batch_item){ .api = WINAPI_API_ECHO, .in = in, .out = out[i],
-						       .in_size = 2000, .out_capacity = 2000 };
+		items[i] = (struct winapi_batch_item){
+			.api = WINAPI_API_ECHO, .in = in, .out = out[i], .in_size = 2000, .out_capacity = 2000
+		};
 	EXPECT(winapi_get_stats(c->handle, &before) == 0);
 	EXPECT(winapi_batch(c->handle, items, 8, 0) == 0);
 	EXPECT(winapi_get_stats(c->handle, &after) == 0);
@@ -199,8 +205,9 @@ static const char *a_bad_item_spoils_no_other(struct context *c)
 	memset(items, 0, sizeof(items));
 	memset(out, 0, sizeof(out));
 	for (int i = 0; i < 4; i++)
-		items[i] = (struct winapi_batch_item){ .api = WINAPI_API_ECHO, .in = in, .out = out[i],
-						       .in_size = 8, .out_capacity = 8 };
+		items[i] = (struct winapi_batch_item){
+			.api = WINAPI_API_ECHO, .in = in, .out = out[i], .in_size = 8, .out_capacity = 8
+		};
 	items[1].api = 999;
 	items[2].api = WINAPI_API_BUFFER_TEST;
 	items[2].method = WINAPI_BUFFER_TEST_READ;
@@ -237,7 +244,8 @@ static const char *a_forked_child_is_refused(struct context *c)
 		struct winapi_buffer *buffer;
 		int good = winapi_echo(c->handle, in, out, 8) == -ECHILD &&
 			   winapi_get_stats(c->handle, &stats) == -ECHILD &&
-			   winapi_buffer_alloc(c->handle, 8, 1, &buffer) == -ECHILD && *winapi_error_message();
+			   winapi_buffer_alloc(c->handle, 8, 1, &buffer) == -ECHILD &&
+			   *winapi_error_message();
 
 		winapi_close(c->handle);
 		_exit(good ? 0 : 1);

@@ -29,8 +29,19 @@ static const char *exercise(struct context *c, struct winapi_buffer_ref *ref, ui
 
 static const char *buffers_of_all_sizes(struct context *c)
 {
-	static const uint64_t sizes[] = { 1, 7, 4095, 4096, 4097, 65536, (1 << 20) - 1, 1 << 20, (1 << 20) + 1,
-					  (16 << 20) - 1, 16 << 20, (16 << 20) + 1, 64 << 20 };
+	static const uint64_t sizes[] = { 1,
+					  7,
+					  4095,
+					  4096,
+					  4097,
+					  65536,
+					  (1 << 20) - 1,
+					  1 << 20,
+					  (1 << 20) + 1,
+					  (16 << 20) - 1,
+					  16 << 20,
+					  (16 << 20) + 1,
+					  64 << 20 };
 
 	for (unsigned int i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		struct winapi_buffer_ref ref = { .length = sizes[i], .access = both };
@@ -146,7 +157,9 @@ static const char *plain_memory(struct context *c)
 
 	EXPECT(memory);
 	for (unsigned int i = 0; i < sizeof(sizes) / sizeof(sizes[0]) && !wrong; i++) {
-		struct winapi_buffer_ref ref = { .address = memory + i * 3, .length = sizes[i], .access = both };
+		struct winapi_buffer_ref ref = { .address = memory + i * 3,
+						 .length = sizes[i],
+						 .access = both };
 
 		wrong = exercise(c, &ref, memory + i * 3, i);
 	}
@@ -184,7 +197,8 @@ static const char *plain_and_shared_together(struct context *c)
 static const char *no_copy_is_made_of_shared_memory(struct context *c)
 {
 	struct winapi_stats before = { .size = sizeof(before) }, after = { .size = sizeof(after) };
-	struct winapi_buffer_ref ref = { .length = 1 << 20, .access = both }, inside = { .length = 1000, .access = both };
+	struct winapi_buffer_ref ref = { .length = 1 << 20, .access = both },
+				 inside = { .length = 1000, .access = both };
 	uint32_t crc;
 
 	EXPECT(winapi_buffer_alloc(c->handle, 1 << 20, both, &ref.buffer) == 0);
@@ -257,7 +271,8 @@ static const char *come_and_go(struct context *c)
 
 static const char *throughput_counts_its_passes(struct context *c)
 {
-	struct winapi_buffer_ref ref[2] = { { .length = 100000, .access = both }, { .length = 100000, .access = both } };
+	struct winapi_buffer_ref ref[2] = { { .length = 100000, .access = both },
+					    { .length = 100000, .access = both } };
 	struct winapi_throughput t;
 	uint64_t passes = 0;
 

@@ -77,9 +77,12 @@ static bool wanted(const struct options *o, const struct test_case *t)
 static void parse(int argc, char **argv, struct context *c, struct options *o)
 {
 	static const struct option longs[] = {
-		{ "transport", required_argument, NULL, 't' }, { "scale", required_argument, NULL, 's' },
-		{ "ring-size", required_argument, NULL, 'r' }, { "filter", required_argument, NULL, 'f' },
-		{ "threads", no_argument, NULL, 'T' },	       { "list", no_argument, NULL, 'l' },
+		{ "transport", required_argument, NULL, 't' },
+		{ "scale", required_argument, NULL, 's' },
+		{ "ring-size", required_argument, NULL, 'r' },
+		{ "filter", required_argument, NULL, 'f' },
+		{ "threads", no_argument, NULL, 'T' },
+		{ "list", no_argument, NULL, 'l' },
 		{ 0 },
 	};
 	int option;

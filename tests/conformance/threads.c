@@ -17,7 +17,8 @@ struct worker {
 	const char *wrong;
 };
 
-static int start_and_join(struct context *c, struct worker *workers, void *(*run)(void *), unsigned int rounds)
+static int start_and_join(struct context *c, struct worker *workers, void *(*run)(void *),
+			  unsigned int rounds)
 {
 	for (unsigned int i = 0; i < THREADS; i++) {
 		workers[i] = (struct worker){ .context = c, .number = i, .rounds = rounds };

@@ -123,13 +123,15 @@ static void kicked(void *arg, struct vmbus_channel *channel)
 
 	(void)arg;
 	while ((got = vmbus_channel_next(channel, &packet)) > 0) {
-		uint32_t size = packet.payload_size < sizeof(copy) ? packet.payload_size : (uint32_t)sizeof(copy);
+		uint32_t size = packet.payload_size < sizeof(copy) ? packet.payload_size :
+								     (uint32_t)sizeof(copy);
 
 		memcpy(copy, packet.payload, size);
 		vmbus_channel_take(channel, &packet);
 		free(packet.segments);
 		vmbus_channel_release(channel, false);
-		if (vmbus_channel_send(channel, VMBUS_PACKET_COMPLETION, 0, packet.transaction_id, copy, size) == 0)
+		if (vmbus_channel_send(channel, VMBUS_PACKET_COMPLETION, 0, packet.transaction_id, copy,
+				       size) == 0)
 			vmbus_channel_publish(channel);
 	}
 	if (got < 0)
@@ -157,7 +159,8 @@ static int step(struct owner *o, struct vmbus_server *server, uint8_t what, cons
 	switch (what % 8) {
 	case 0: /* into memory, anywhere */
 		if (size > 3)
-			memcpy(o->ram + (data[0] % RAM_PAGES) * VMBUS_PAGE_SIZE + data[1] * 8u, data + 2, size - 2);
+			memcpy(o->ram + (data[0] % RAM_PAGES) * VMBUS_PAGE_SIZE + data[1] * 8u, data + 2,
+			       size - 2);
 		return 0;
 	case 1:
 		if (o->channel && o->open && !o->closing)
@@ -167,7 +170,8 @@ static int step(struct owner *o, struct vmbus_server *server, uint8_t what, cons
 		finish_closing(o);
 		return 0;
 	case 3:
-		if (o->channel && o->open && !o->closing && !vmbus_gpadl_map(o->channel, id, &segments, &count)) {
+		if (o->channel && o->open && !o->closing &&
+		    !vmbus_gpadl_map(o->channel, id, &segments, &count)) {
 			for (uint32_t i = 0; i < count; i++)
 				if (segments[i].data < o->ram || segments[i].size > sizeof(o->ram))
 					abort();

@@ -150,15 +150,18 @@ static void two_offers(struct fake_host *h, const struct fake_event *e)
 
 static void open_refused(struct fake_host *h, const struct fake_event *e)
 {
-	struct vmbus_open_result result = { .header.type = VMBUS_MSG_OPEN_RESULT, .relid = FAKE_RELID,
-					    .open_id = (uint32_t)e->id, .status = 0xc000000d };
+	struct vmbus_open_result result = { .header.type = VMBUS_MSG_OPEN_RESULT,
+					    .relid = FAKE_RELID,
+					    .open_id = (uint32_t)e->id,
+					    .status = 0xc000000d };
 
 	fake_post(h, &result, sizeof(result));
 }
 
 static void open_of_another(struct fake_host *h, const struct fake_event *e)
 {
-	struct vmbus_open_result result = { .header.type = VMBUS_MSG_OPEN_RESULT, .relid = FAKE_RELID,
+	struct vmbus_open_result result = { .header.type = VMBUS_MSG_OPEN_RESULT,
+					    .relid = FAKE_RELID,
 					    .open_id = (uint32_t)e->id + 1 };
 
 	fake_post(h, &result, sizeof(result));
@@ -166,15 +169,18 @@ static void open_of_another(struct fake_host *h, const struct fake_event *e)
 
 static void gpadl_refused(struct fake_host *h, const struct fake_event *e)
 {
-	struct vmbus_gpadl_created created = { .header.type = VMBUS_MSG_GPADL_CREATED, .relid = FAKE_RELID,
-					       .gpadl = (uint32_t)e->id, .status = 1 };
+	struct vmbus_gpadl_created created = { .header.type = VMBUS_MSG_GPADL_CREATED,
+					       .relid = FAKE_RELID,
+					       .gpadl = (uint32_t)e->id,
+					       .status = 1 };
 
 	fake_post(h, &created, sizeof(created));
 }
 
 static void gpadl_of_another(struct fake_host *h, const struct fake_event *e)
 {
-	struct vmbus_gpadl_created created = { .header.type = VMBUS_MSG_GPADL_CREATED, .relid = FAKE_RELID,
+	struct vmbus_gpadl_created created = { .header.type = VMBUS_MSG_GPADL_CREATED,
+					       .relid = FAKE_RELID,
 					       .gpadl = (uint32_t)e->id + 1 };
 
 	fake_post(h, &created, sizeof(created));
@@ -234,8 +240,10 @@ static const char *large_alloc_gives(struct winapi *handle, const struct host_ca
 }
 
 static const struct words second[] = {
-	{ "a buffer's memory refused for want of room", FAKE_REGION_ADD, region_refused, 0, NULL, -ENOSPC, 0 },
-	{ "a buffer's memory refused with an odd error", FAKE_REGION_ADD, region_odd_error, 0, NULL, -ENOMEM, 0 },
+	{ "a buffer's memory refused for want of room", FAKE_REGION_ADD, region_refused, 0, NULL, -ENOSPC,
+	  0 },
+	{ "a buffer's memory refused with an odd error", FAKE_REGION_ADD, region_odd_error, 0, NULL, -ENOMEM,
+	  0 },
 	{ "another's memory refused", FAKE_REGION_ADD, region_of_another, 0, works, 0, 0 },
 	{ "a buffer's GPADL refused", FAKE_GPADL, gpadl_refused, 0, NULL, -ENOSPC, 0 },
 	{ "another GPADL created", FAKE_GPADL, gpadl_of_another, 0, NULL, -ETIMEDOUT, SHORT_MS },
@@ -267,7 +275,8 @@ static const struct words first[] = {
 	{ "HOST_MESSAGE without a message", FAKE_CONTACT, message_headless, -ENODEV, NULL, 0, 0 },
 	{ "HOST_MESSAGE of four bytes", FAKE_CONTACT, message_cut, -ENODEV, NULL, 0, 0 },
 	{ "HOST_MESSAGE of 241 bytes", FAKE_CONTACT, message_over, -ENODEV, NULL, 0, 0 },
-	{ "HOST_MESSAGE of 241 bytes in the middle of a call", FAKE_ECHO, message_over, 0, echo_gives, -ENODEV, 0 },
+	{ "HOST_MESSAGE of 241 bytes in the middle of a call", FAKE_ECHO, message_over, 0, echo_gives,
+	  -ENODEV, 0 },
 	{ "VERSION_RESPONSE cut", FAKE_CONTACT, version_cut, -ENODEV, NULL, 0, 0 },
 	{ "VERSION_RESPONSE: none supported", FAKE_CONTACT, unsupported, -EPROTONOSUPPORT, NULL, 0, 0 },
 	{ "OFFER_CHANNEL cut", FAKE_OFFERS, offer_cut, -ENODEV, NULL, 0, 0 },
@@ -292,8 +301,11 @@ void host_records(void)
 	for (unsigned int i = 0; i < sizeof(second) / sizeof(second[0]); i++) {
 		const struct words *w = &second[i];
 
-		run_case(&(struct host_case){ .name = w->name, .script = spoil_second, .argument = w,
-					      .use = w->use ? w->use : large_alloc_gives, .wanted = w->wanted,
+		run_case(&(struct host_case){ .name = w->name,
+					      .script = spoil_second,
+					      .argument = w,
+					      .use = w->use ? w->use : large_alloc_gives,
+					      .wanted = w->wanted,
 					      .timeout_ms = w->timeout_ms });
 	}
 }

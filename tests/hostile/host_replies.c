@@ -72,7 +72,8 @@ static void repeated(struct fake_host *h, const struct fake_event *e)
 static void packet_of(struct fake_host *h, const struct fake_event *e, uint16_t type, uint32_t size)
 {
 	struct winapi_msg_header header = fake_reply_header(e, 0);
-	struct vmbus_packet_descriptor desc = { type, 2, (uint16_t)(2 + (size + 7) / 8), 0, e->header.request_id };
+	struct vmbus_packet_descriptor desc = { type, 2, (uint16_t)(2 + (size + 7) / 8), 0,
+						e->header.request_id };
 
 	fake_packet(h, &desc, &header, size);
 	fake_answer(h, e);
@@ -249,7 +250,8 @@ BATCH_SAYS(other_order, MEMBERS, (entry[0].index = 2, entry[2].index = 0))
 
 static const char *batch_gives(struct winapi *handle, const struct host_case *c)
 {
-	struct winapi_batch_item items[MEMBERS] = { { .api = WINAPI_API_ECHO }, { .api = WINAPI_API_ECHO },
+	struct winapi_batch_item items[MEMBERS] = { { .api = WINAPI_API_ECHO },
+						    { .api = WINAPI_API_ECHO },
 						    { .api = WINAPI_API_ECHO } };
 	int err = winapi_batch(handle, items, MEMBERS, 0);
 
@@ -282,12 +284,17 @@ void host_replies(void)
 {
 	run_words(dropped, sizeof(dropped) / sizeof(dropped[0]));
 	run_words(batches, sizeof(batches) / sizeof(batches[0]));
-	run_case(&(struct host_case){ .name = "a reply after the caller gave up, twice", .script = late,
-				      .timeout_ms = SHORT_MS, .use = late_is_taken_once });
-	run_case(&(struct host_case){ .name = "a flood of wrong replies", .script = flood_of_replies,
-				      .timeout_ms = SHORT_MS, .use = flood_ends_in_time });
+	run_case(&(struct host_case){ .name = "a reply after the caller gave up, twice",
+				      .script = late,
+				      .timeout_ms = SHORT_MS,
+				      .use = late_is_taken_once });
+	run_case(&(struct host_case){ .name = "a flood of wrong replies",
+				      .script = flood_of_replies,
+				      .timeout_ms = SHORT_MS,
+				      .use = flood_ends_in_time });
 	run_case(&(struct host_case){ .name = "every call that may be in flight is never answered",
-				      .script = lose_some, .use = slots_stay_taken });
+				      .script = lose_some,
+				      .use = slots_stay_taken });
 }
 
 /* ---- Rings ---------------------------------------------------------------------------------------------------------- */
@@ -405,10 +412,13 @@ static const struct words rings[] = {
 	{ "write index unaligned", FAKE_ECHO, write_unaligned, 0, channel_is_over, -ENODEV, 0 },
 	{ "write index backwards", FAKE_ECHO, write_backwards, 0, channel_is_over, -ENODEV, 0 },
 	{ "a packet of length 0", FAKE_ECHO, length_zero, 0, channel_is_over, -ENODEV, 0 },
-	{ "a packet whose payload begins in its descriptor", FAKE_ECHO, offset_zero, 0, channel_is_over, -ENODEV, 0 },
-	{ "a packet whose payload begins behind it", FAKE_ECHO, offset_past_length, 0, channel_is_over, -ENODEV, 0 },
+	{ "a packet whose payload begins in its descriptor", FAKE_ECHO, offset_zero, 0, channel_is_over,
+	  -ENODEV, 0 },
+	{ "a packet whose payload begins behind it", FAKE_ECHO, offset_past_length, 0, channel_is_over,
+	  -ENODEV, 0 },
 	{ "a packet longer than the ring", FAKE_ECHO, longer_than_ring, 0, channel_is_over, -ENODEV, 0 },
-	{ "a packet longer than was written", FAKE_ECHO, longer_than_written, 0, channel_is_over, -ENODEV, 0 },
+	{ "a packet longer than was written", FAKE_ECHO, longer_than_written, 0, channel_is_over, -ENODEV,
+	  0 },
 	{ "read index at the ring's end", FAKE_ECHO, read_at_end, 0, sender_notices, -ENODEV, 0 },
 	{ "read index unaligned", FAKE_ECHO, read_unaligned, 0, sender_notices, -ENODEV, 0 },
 	{ "read index beyond what was written", FAKE_ECHO, read_beyond, 0, sender_notices, -ENODEV, 0 },
@@ -418,6 +428,8 @@ static const struct words rings[] = {
 void host_rings(void)
 {
 	run_words(rings, sizeof(rings) / sizeof(rings[0]));
-	run_case(&(struct host_case){ .name = "read index backwards", .script = read_backwards,
-				      .use = sender_notices, .wanted = -ENODEV });
+	run_case(&(struct host_case){ .name = "read index backwards",
+				      .script = read_backwards,
+				      .use = sender_notices,
+				      .wanted = -ENODEV });
 }

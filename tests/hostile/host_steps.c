@@ -35,8 +35,10 @@ static bool make_trouble(struct fake_host *h, const struct fake_event *e)
 static int use_buffers(struct winapi *handle)
 {
 	static uint8_t plain[5000];
-	struct winapi_buffer_ref ref[2] = { { .length = 5000, .access = WINAPI_HOST_READS },
-					    { .address = plain, .length = 5000, .access = WINAPI_HOST_READS } };
+	struct winapi_buffer_ref ref[2] = {
+		{ .length = 5000, .access = WINAPI_HOST_READS },
+		{ .address = plain, .length = 5000, .access = WINAPI_HOST_READS }
+	};
 	struct winapi_buffer *large;
 	uint32_t crc[2];
 	int err = winapi_buffer_alloc(handle, 5000, WINAPI_HOST_READS, &ref[0].buffer);
@@ -147,10 +149,14 @@ void host_steps(void)
 			bool ignored = action == RESCIND && steps[i].opening && t.step <= FAKE_OFFERS;
 			int err = action == SILENCE || ignored ? -ETIMEDOUT : -ENODEV;
 			char name[100];
-			struct host_case c = { .name = name, .script = make_trouble, .argument = &t,
+			struct host_case c = { .name = name,
+					       .script = make_trouble,
+					       .argument = &t,
 					       .timeout_ms = err == -ETIMEDOUT ? SHORT_MS : 0,
-					       .open = steps[i].opening ? err : 0, .use = step_fails,
-					       .wanted = action == SILENCE && steps[i].best_effort ? 0 : err };
+					       .open = steps[i].opening ? err : 0,
+					       .use = step_fails,
+					       .wanted = action == SILENCE && steps[i].best_effort ? 0 :
+												     err };
 
 			snprintf(name, sizeof(name), "%s %s", actions[action], steps[i].name);
 			run_case(&c);
@@ -179,11 +185,18 @@ static bool say_words(struct fake_host *h, const struct fake_event *e)
 
 static struct winapi_hello_reply good_hello(void)
 {
-	return (struct winapi_hello_reply){ .version = 1, .max_buffers_per_call = 8, .max_in_flight = 8,
-					    .features = WINAPI_FEATURES_V1, .max_inline = WINAPI_MAX_INLINE,
-					    .max_batch = 128, .max_sessions = 1, .max_chunks = 16,
-					    .max_buffers = 9, .max_buffer_size = WINAPI_MAX_BUFFER_SIZE,
-					    .max_bytes = 1 << 30, .provider = "liar" };
+	return (struct winapi_hello_reply){ .version = 1,
+					    .max_buffers_per_call = 8,
+					    .max_in_flight = 8,
+					    .features = WINAPI_FEATURES_V1,
+					    .max_inline = WINAPI_MAX_INLINE,
+					    .max_batch = 128,
+					    .max_sessions = 1,
+					    .max_chunks = 16,
+					    .max_buffers = 9,
+					    .max_buffer_size = WINAPI_MAX_BUFFER_SIZE,
+					    .max_bytes = 1 << 30,
+					    .provider = "liar" };
 }
 
 void say(struct fake_host *h, const struct fake_event *e, int32_t status, const void *data, uint32_t size)
@@ -325,7 +338,9 @@ static const char *huge_buffers_are_refused(struct winapi *handle, const struct 
 static const char *goes_without(struct winapi *handle, const struct host_case *c)
 {
 	static uint8_t plain[5000];
-	struct winapi_buffer_ref ref = { .address = plain, .length = sizeof(plain), .access = WINAPI_HOST_READS };
+	struct winapi_buffer_ref ref = { .address = plain,
+					 .length = sizeof(plain),
+					 .access = WINAPI_HOST_READS };
 	struct winapi_batch_item item = { .api = WINAPI_API_ECHO };
 	uint32_t crc;
 
@@ -406,8 +421,12 @@ static const struct words words[] = {
 void run_words(const struct words *first, unsigned int count)
 {
 	for (const struct words *w = first; w < first + count; w++)
-		run_case(&(struct host_case){ .name = w->name, .script = say_words, .argument = w, .open = w->open,
-					      .use = w->use, .wanted = w->wanted,
+		run_case(&(struct host_case){ .name = w->name,
+					      .script = say_words,
+					      .argument = w,
+					      .open = w->open,
+					      .use = w->use,
+					      .wanted = w->wanted,
 					      .timeout_ms = w->timeout_ms });
 }
 

@@ -92,7 +92,8 @@ HEADER_CASE(inline_past_packet, h->inline_size = 1, WINAPI_STATUS_MALFORMED)
 HEADER_CASE(buffers_past_packet, h->buffer_count = 1, WINAPI_STATUS_MALFORMED)
 HEADER_CASE(foreign_session, h->session_id ^= 0x10000, WINAPI_STATUS_NO_SESSION)
 HEADER_CASE(no_session, h->session_id = 0, WINAPI_STATUS_NO_SESSION)
-HEADER_CASE(second_hello, (h->type = WINAPI_MSG_HELLO, h->session_id = 0, h->api = 0), WINAPI_STATUS_INVALID_PARAMETER)
+HEADER_CASE(second_hello, (h->type = WINAPI_MSG_HELLO, h->session_id = 0, h->api = 0),
+	    WINAPI_STATUS_INVALID_PARAMETER)
 
 /* ---- Buffers --------------------------------------------------------------------------------------------- */
 
@@ -101,7 +102,8 @@ static uint64_t register_pages(uint32_t gpadl, uint32_t pages, uint64_t length, 
 	struct {
 		struct winapi_msg_header h;
 		struct winapi_buffer_register_request r;
-	} m = { raw_header(&g, WINAPI_MSG_BUFFER_REGISTER, 20), { .length = length, .access = 3, .chunk_count = 1 } };
+	} m = { raw_header(&g, WINAPI_MSG_BUFFER_REGISTER, 20),
+		{ .length = length, .access = 3, .chunk_count = 1 } };
 	struct winapi_msg_header reply;
 	uint64_t handle = 0;
 	uint32_t status = 1;
@@ -158,7 +160,8 @@ static bool double_free(void)
 {
 	uint64_t handle = register_pages(1, 4, 4 * 4096, 0);
 
-	return handle && unregister(handle, WINAPI_STATUS_OK) && unregister(handle, WINAPI_STATUS_INVALID_HANDLE) &&
+	return handle && unregister(handle, WINAPI_STATUS_OK) &&
+	       unregister(handle, WINAPI_STATUS_INVALID_HANDLE) &&
 	       read_call(handle, 0, 1, 1, WINAPI_STATUS_INVALID_HANDLE) && still_works();
 }
 
@@ -170,14 +173,17 @@ static bool bad_registrations(void)
 	       register_pages(1, 0, 3 * 4096, WINAPI_STATUS_INVALID_PARAMETER) &&
 	       register_pages(1, 0, (64 << 20) + 1, WINAPI_STATUS_TOO_LARGE) &&
 	       register_pages(1, 0, UINT64_MAX, WINAPI_STATUS_TOO_LARGE) &&
-	       register_pages(1, 0, 0, WINAPI_STATUS_INVALID_PARAMETER) && register_pages(1, 0, 4 * 4096, 0) &&
+	       register_pages(1, 0, 0, WINAPI_STATUS_INVALID_PARAMETER) &&
+	       register_pages(1, 0, 4 * 4096, 0) &&
 	       register_pages(1, 0, 4 * 4096, WINAPI_STATUS_GPADL_UNKNOWN) && still_works();
 }
 
 /* The answer must wait until the buffer is given back. */
 static bool teardown_while_in_use(void)
 {
-	struct vmbus_gpadl_teardown m = { .header.type = VMBUS_MSG_GPADL_TEARDOWN, .relid = g.relid, .gpadl = 1 };
+	struct vmbus_gpadl_teardown m = { .header.type = VMBUS_MSG_GPADL_TEARDOWN,
+					  .relid = g.relid,
+					  .gpadl = 1 };
 	uint64_t handle = register_pages(1, 4, 4 * 4096, 0);
 
 	raw_post(&g, &m, sizeof(m));
@@ -276,8 +282,11 @@ static bool index_unaligned(void)
 
 static bool gpadl_with(uint16_t buflen, uint16_t count, uint32_t bytes, uint32_t offset)
 {
-	struct vmbus_gpadl_header m = { .header.type = VMBUS_MSG_GPADL_HEADER, .relid = g.relid, .gpadl = 50,
-					.range_buflen = buflen, .range_count = count,
+	struct vmbus_gpadl_header m = { .header.type = VMBUS_MSG_GPADL_HEADER,
+					.relid = g.relid,
+					.gpadl = 50,
+					.range_buflen = buflen,
+					.range_count = count,
 					.range = { bytes, offset } };
 	struct vmbus_gpadl_created created;
 
@@ -290,13 +299,16 @@ static bool bad_gpadls(void)
 	uint32_t status = 0;
 
 	return gpadl_with(8, 1, 0, 0) && gpadl_with(16, 0, 4096, 0) && gpadl_with(16, 2, 4096, 0) &&
-	       gpadl_with(16, 1, UINT32_MAX, 0) && gpadl_with(16, 1, 4096, 4096) && gpadl_with(24, 1, 4096, 0) &&
-	       raw_gpadl(&g, 60, RAW_GPA, 4, &status) && !status && raw_gpadl(&g, 60, RAW_GPA, 4, &status) && status;
+	       gpadl_with(16, 1, UINT32_MAX, 0) && gpadl_with(16, 1, 4096, 4096) &&
+	       gpadl_with(24, 1, 4096, 0) && raw_gpadl(&g, 60, RAW_GPA, 4, &status) && !status &&
+	       raw_gpadl(&g, 60, RAW_GPA, 4, &status) && status;
 }
 
 static bool ring_outside_memory(void)
 {
-	struct vmbus_open_channel m = { .header.type = VMBUS_MSG_OPEN_CHANNEL, .relid = g.relid, .ring_gpadl = 61,
+	struct vmbus_open_channel m = { .header.type = VMBUS_MSG_OPEN_CHANNEL,
+					.relid = g.relid,
+					.ring_gpadl = 61,
 					.downstream_page = 3 };
 	struct vmbus_open_result result;
 	uint32_t status = 1;
@@ -332,8 +344,11 @@ static void post_body(uint32_t gpadl, uint32_t number, uint32_t pages)
 /* A GPADL of `pages` pages whose header brings none of them. */
 static void post_header(uint32_t gpadl, uint32_t pages)
 {
-	struct vmbus_gpadl_header m = { .header.type = VMBUS_MSG_GPADL_HEADER, .relid = g.relid, .gpadl = gpadl,
-					.range_buflen = (uint16_t)(8 + pages * 8), .range_count = 1,
+	struct vmbus_gpadl_header m = { .header.type = VMBUS_MSG_GPADL_HEADER,
+					.relid = g.relid,
+					.gpadl = gpadl,
+					.range_buflen = (uint16_t)(8 + pages * 8),
+					.range_count = 1,
 					.range = { pages * VMBUS_PAGE_SIZE, 0 } };
 
 	raw_post(&g, &m, sizeof(m));
@@ -412,7 +427,8 @@ static void post_channel(uint32_t type)
 
 static void tear_ring_down(void)
 {
-	struct vmbus_gpadl_teardown m = { .header.type = VMBUS_MSG_GPADL_TEARDOWN, .relid = g.relid,
+	struct vmbus_gpadl_teardown m = { .header.type = VMBUS_MSG_GPADL_TEARDOWN,
+					  .relid = g.relid,
 					  .gpadl = RAW_RING_GPADL };
 
 	raw_post(&g, &m, sizeof(m));
@@ -434,8 +450,11 @@ static bool messages_while_closed(void)
 
 static bool open_twice(void)
 {
-	struct vmbus_open_channel m = { .header.type = VMBUS_MSG_OPEN_CHANNEL, .relid = g.relid, .open_id = 9,
-					.ring_gpadl = RAW_RING_GPADL, .downstream_page = RAW_RING_PAGES };
+	struct vmbus_open_channel m = { .header.type = VMBUS_MSG_OPEN_CHANNEL,
+					.relid = g.relid,
+					.open_id = 9,
+					.ring_gpadl = RAW_RING_GPADL,
+					.downstream_page = RAW_RING_PAGES };
 	struct vmbus_open_result result;
 
 	raw_post(&g, &m, sizeof(m));
@@ -489,9 +508,11 @@ static bool bad_regions(void)
 		return false;
 	return region_refused(0, 4096, plain) && region_refused(0, 4096, raw_memfd(4096, false, true)) &&
 	       region_refused(0, 1 << 20, raw_memfd(1 << 20, true, false)) && region_refused(0, 4096, -1) &&
-	       region_refused(0, 8192, raw_memfd(4096, true, true)) && region_refused(1, 4096, raw_memfd(4096, true, true)) &&
+	       region_refused(0, 8192, raw_memfd(4096, true, true)) &&
+	       region_refused(1, 4096, raw_memfd(4096, true, true)) &&
 	       region_refused(RAW_GPA, 4096, raw_memfd(4096, true, true)) &&
-	       region_refused(0, 1ull << 40, raw_memfd(4096, true, true)) && region_refused(UINT64_MAX - 4095, 8192, raw_memfd(8192, true, true));
+	       region_refused(0, 1ull << 40, raw_memfd(4096, true, true)) &&
+	       region_refused(UINT64_MAX - 4095, 8192, raw_memfd(8192, true, true));
 }
 
 /* Its pages could run out at an access, long after they were shared. */
@@ -583,7 +604,8 @@ static bool holes_punched_mid_call(void)
 		if (fallocate(g.ram_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			      2 * RAW_RING_PAGES * VMBUS_PAGE_SIZE, RAW_EXTRA_PAGES * VMBUS_PAGE_SIZE))
 			return false;
-	return raw_reply(&g, &reply, NULL, 0) && !reply.status && read_call(handle, 0, 4096, 1, WINAPI_STATUS_OK);
+	return raw_reply(&g, &reply, NULL, 0) && !reply.status &&
+	       read_call(handle, 0, 4096, 1, WINAPI_STATUS_OK);
 }
 
 static bool dies_mid_call(void)
@@ -619,7 +641,8 @@ static bool buffers_without_end(void)
 	struct {
 		struct winapi_msg_header h;
 		struct winapi_buffer_register_request r;
-	} m = { raw_header(&g, WINAPI_MSG_BUFFER_REGISTER, 20), { .length = 1, .access = 3, .chunk_count = 1 } };
+	} m = { raw_header(&g, WINAPI_MSG_BUFFER_REGISTER, 20),
+		{ .length = 1, .access = 3, .chunk_count = 1 } };
 	struct winapi_msg_header reply = { .status = 0 };
 	uint32_t status;
 
@@ -767,8 +790,8 @@ int main(int argc, char **argv)
 		raw_end(&g);
 		good = others_are_served() && good;
 		failed += !good;
-		printf("%s %u - %s%s%s\n", good ? "ok" : "not ok", i + 1, cases[i].name, skip ? " # SKIP " : "",
-		       skip ? skip : "");
+		printf("%s %u - %s%s%s\n", good ? "ok" : "not ok", i + 1, cases[i].name,
+		       skip ? " # SKIP " : "", skip ? skip : "");
 		skip = NULL;
 	}
 	if (own) {

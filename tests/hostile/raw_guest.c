@@ -73,7 +73,9 @@ static bool receive_any(struct raw_guest *g, struct raw_record *record)
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = { record, sizeof(*record) };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
 				  .msg_controllen = sizeof(control.space) };
 	struct pollfd p = { .fd = g->socket, .events = POLLIN };
 	struct cmsghdr *c;
@@ -202,7 +204,8 @@ static bool contact(struct raw_guest *g)
 	    !response.version_supported)
 		return false;
 	raw_post(g, &offers, sizeof(offers));
-	return raw_receive_message(g, VMBUS_MSG_ALL_OFFERS_DELIVERED, &offers, sizeof(offers)) && g->kick >= 0;
+	return raw_receive_message(g, VMBUS_MSG_ALL_OFFERS_DELIVERED, &offers, sizeof(offers)) &&
+	       g->kick >= 0;
 }
 
 bool raw_gpadl(struct raw_guest *g, uint32_t id, uint64_t gpa, uint32_t pages, uint32_t *status)
@@ -384,6 +387,9 @@ bool raw_reply(struct raw_guest *g, struct winapi_msg_header *header, void *data
 
 struct winapi_msg_header raw_header(const struct raw_guest *g, uint16_t type, uint64_t id)
 {
-	return (struct winapi_msg_header){ .magic = WINAPI_MAGIC, .version = WINAPI_VERSION_1, .type = type,
-					   .request_id = id, .session_id = g->session };
+	return (struct winapi_msg_header){ .magic = WINAPI_MAGIC,
+					   .version = WINAPI_VERSION_1,
+					   .type = type,
+					   .request_id = id,
+					   .session_id = g->session };
 }

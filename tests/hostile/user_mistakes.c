@@ -69,7 +69,8 @@ static void daemons(void)
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd;
 
-	refuses("a daemon that isn't there", uri_of("nobody"), NULL, -ENOENT, "systemctl start winapi-hostd.socket");
+	refuses("a daemon that isn't there", uri_of("nobody"), NULL, -ENOENT,
+		"systemctl start winapi-hostd.socket");
 	fclose(fopen(path_of("file"), "w"));
 	refuses("a plain file", uri_of("file"), NULL, -ECONNREFUSED, "is winapi-hostd running?");
 	refuses("a folder", uri_of(""), NULL, -ECONNREFUSED, "is winapi-hostd running?");

@@ -336,8 +336,7 @@ static void rest(struct side *side)
 
 static void run_side(struct side *side)
 {
-	while (side->progress->sent < side->to_send ||
-	       side->progress->received < side->to_receive) {
+	while (side->progress->sent < side->to_send || side->progress->received < side->to_receive) {
 		bool moved = false;
 		uint32_t most = 1 + draw(side, 40);
 
@@ -363,13 +362,12 @@ static void ring_map(struct ring_memory *memory)
 
 	if (fd < 0 || ftruncate(fd, VMBUS_PAGE_SIZE + RING_SIZE))
 		die("memfd");
-	at = mmap(NULL, VMBUS_PAGE_SIZE + 2 * RING_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		  0);
+	at = mmap(NULL, VMBUS_PAGE_SIZE + 2 * RING_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (at == MAP_FAILED ||
-	    mmap(at, VMBUS_PAGE_SIZE + RING_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-		 fd, 0) == MAP_FAILED ||
-	    mmap(at + VMBUS_PAGE_SIZE + RING_SIZE, RING_SIZE, PROT_READ | PROT_WRITE,
-		 MAP_SHARED | MAP_FIXED, fd, VMBUS_PAGE_SIZE) == MAP_FAILED)
+	    mmap(at, VMBUS_PAGE_SIZE + RING_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+		    MAP_FAILED ||
+	    mmap(at + VMBUS_PAGE_SIZE + RING_SIZE, RING_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		 fd, VMBUS_PAGE_SIZE) == MAP_FAILED)
 		die("mmap");
 	close(fd);
 	memory->header = (struct vmbus_ring_header *)(void *)at;
@@ -384,8 +382,8 @@ static void set_up(void)
 		if (event[i] < 0)
 			die("eventfd");
 	}
-	progress = mmap(NULL, 2 * sizeof(*progress), PROT_READ | PROT_WRITE,
-			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	progress =
+		mmap(NULL, 2 * sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (progress == MAP_FAILED)
 		die("mmap");
 }
@@ -488,10 +486,9 @@ static bool run_round(const struct round *round, uint64_t seed, uint64_t scale)
 	good = watch(pid);
 	printf("%s %-22s seed %-6" PRIu64, good ? "ok  " : "FAIL", round->name, seed);
 	for (unsigned int i = 0; i < 2; i++)
-		printf("  side %u: %" PRIu64 " sent, %" PRIu64 " received, %" PRIu64
-		       " sleeps, %" PRIu64 " times full",
-		       i, progress[i].sent, progress[i].received, progress[i].sleeps,
-		       progress[i].full);
+		printf("  side %u: %" PRIu64 " sent, %" PRIu64 " received, %" PRIu64 " sleeps, %" PRIu64
+		       " times full",
+		       i, progress[i].sent, progress[i].received, progress[i].sleeps, progress[i].full);
 	printf("\n");
 	return good;
 }

@@ -82,7 +82,9 @@ static int receive(struct fake_host *h, struct incoming *in)
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = { in, sizeof(in->header) + sizeof(in->payload) };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
 				  .msg_controllen = sizeof(control.space) };
 	ssize_t n = recvmsg(h->socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	struct cmsghdr *c;
@@ -171,8 +173,8 @@ bool fake_reply(struct fake_host *h, uint64_t transaction_id, const struct winap
 {
 	uint8_t message[WINAPI_MAX_REPLY];
 	uint32_t total = (uint32_t)sizeof(*header) + size;
-	struct vmbus_packet_descriptor desc = { VMBUS_PACKET_COMPLETION, 2,
-						(uint16_t)(2 + (total + 7) / 8), 0, transaction_id };
+	struct vmbus_packet_descriptor desc = { VMBUS_PACKET_COMPLETION, 2, (uint16_t)(2 + (total + 7) / 8),
+						0, transaction_id };
 
 	memcpy(message, header, sizeof(*header));
 	if (size)
@@ -216,8 +218,7 @@ static void happen(struct fake_host *h, struct fake_event *e)
 /* The guest is the honest side here: what it writes is taken as it is. */
 static void read_ring(struct fake_host *h)
 {
-	while (h->ram && !h->deaf && h->socket >= 0 &&
-	       VMBUS_RING_LOAD(&h->up->write_index) != h->up_read) {
+	while (h->ram && !h->deaf && h->socket >= 0 && VMBUS_RING_LOAD(&h->up->write_index) != h->up_read) {
 		struct vmbus_packet_descriptor desc;
 		struct fake_event e;
 		uint32_t at;
@@ -328,7 +329,8 @@ static void answer_offers(struct fake_host *h)
 	static const uint8_t type[16] = WINAPI_INTERFACE_GUID_BYTES;
 	const struct vmbus_msg_header end = { .type = VMBUS_MSG_ALL_OFFERS_DELIVERED };
 	const struct vmbus_user_channel channel = { FAKE_RELID, 1 };
-	struct vmbus_offer_channel offer = { .header.type = VMBUS_MSG_OFFER_CHANNEL, .relid = FAKE_RELID,
+	struct vmbus_offer_channel offer = { .header.type = VMBUS_MSG_OFFER_CHANNEL,
+					     .relid = FAKE_RELID,
 					     .connection_id = 1 };
 
 	memcpy(offer.interface_type, type, sizeof(type));
@@ -484,7 +486,9 @@ static void serve(struct fake_host *h)
 	struct incoming in;
 
 	while (h->socket >= 0) {
-		struct pollfd fds[] = { { h->socket, POLLIN, 0 }, { h->kick, POLLIN, 0 }, { h->stop, POLLIN, 0 } };
+		struct pollfd fds[] = { { h->socket, POLLIN, 0 },
+					{ h->kick, POLLIN, 0 },
+					{ h->stop, POLLIN, 0 } };
 		uint64_t count;
 
 		poll(fds, 3, -1);
@@ -520,8 +524,12 @@ bool fake_start(struct fake_host *h, bool (*script)(struct fake_host *h, const s
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	char folder[] = "/tmp/winapi-fake-XXXXXX";
 
-	*h = (struct fake_host){ .script = script, .argument = argument, .socket = -1, .call = -1, .region = -1,
-				  .patience_ms = 5000 };
+	*h = (struct fake_host){ .script = script,
+				 .argument = argument,
+				 .socket = -1,
+				 .call = -1,
+				 .region = -1,
+				 .patience_ms = 5000 };
 	if (!mkdtemp(folder))
 		return false;
 	snprintf(h->path, sizeof(h->path), "%s/s", folder);

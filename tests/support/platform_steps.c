@@ -89,11 +89,7 @@ unsigned long steps_blocks(void)
 
 /* ---- Locks ----------------------------------------------------------------------------------- */
 
-enum {
-	LOCK_GONE,
-	LOCK_FREE = 0x10c,
-	LOCK_HELD
-};
+enum { LOCK_GONE, LOCK_FREE = 0x10c, LOCK_HELD };
 
 void wp_lock_init(struct wp_lock *lock)
 {

@@ -23,8 +23,7 @@ static void check_reply(const struct winapi_msg_header *h, uint64_t request_id, 
 		assert_int_equal(h->inline_size, 0);
 }
 
-static int complete(void *transport, void *packet, uint64_t request_id, const void *reply,
-		    uint32_t size)
+static int complete(void *transport, void *packet, uint64_t request_id, const void *reply, uint32_t size)
 {
 	struct guest *g = transport;
 	uintptr_t number = (uintptr_t)packet - 1;
@@ -104,8 +103,7 @@ static const struct wp_transport_ops ops = {
 
 /* ---- Beginning and end ----------------------------------------------------------------------- */
 
-void guest_start_as(struct guest *g, struct wp_provider *provider,
-		    const struct wp_identity *identity)
+void guest_start_as(struct guest *g, struct wp_provider *provider, const struct wp_identity *identity)
 {
 	memset(g, 0, sizeof(*g));
 	g->provider = provider;
@@ -211,8 +209,7 @@ void message_call(struct guest *g, struct message *m, uint32_t api, uint16_t met
 }
 
 /* Descriptors stand before the inline data, which moves up. */
-void message_buffer(struct message *m, uint64_t handle, uint64_t offset, uint64_t length,
-		    uint32_t access)
+void message_buffer(struct message *m, uint64_t handle, uint64_t offset, uint64_t length, uint32_t access)
 {
 	struct winapi_buffer_desc desc = { handle, offset, length, access, 0 };
 	uint8_t *in = m->body + m->header.buffer_count * sizeof(desc);
@@ -235,8 +232,7 @@ enum wp_packet_result guest_send_with(struct guest *g, const struct message *m,
 	assert_true(g->packets < GUEST_PACKETS);
 	memcpy(copy, m, m->size);
 	g->packets++;
-	result = wp_channel_packet(g->channel, packet, m->header.request_id, copy, m->size,
-				   external);
+	result = wp_channel_packet(g->channel, packet, m->header.request_id, copy, m->size, external);
 	if (result != WP_PACKET_TAKEN) {
 		g->packets--;
 		assert_false(g->completed[g->packets]);
@@ -337,8 +333,8 @@ void guest_gpadl(struct guest *g, uint32_t id, const struct wp_segment *segment,
 		segments->size += copy[i].size;
 }
 
-void message_register(struct guest *g, struct message *m, uint64_t length, uint32_t offset,
-		      uint32_t access, const uint32_t *gpadl, uint32_t count)
+void message_register(struct guest *g, struct message *m, uint64_t length, uint32_t offset, uint32_t access,
+		      const uint32_t *gpadl, uint32_t count)
 {
 	struct winapi_buffer_register_request request = {
 		.length = length,

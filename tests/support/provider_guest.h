@@ -65,8 +65,7 @@ extern const struct wp_config guest_config; /* no limits of its own */
 void guest_start(struct guest *g, const struct wp_limits *limits);
 /* A guest of a provider that is there; its channel is NULL when it couldn't be opened. */
 void guest_start_beside(struct guest *g, struct wp_provider *provider);
-void guest_start_as(struct guest *g, struct wp_provider *provider,
-		    const struct wp_identity *identity);
+void guest_start_as(struct guest *g, struct wp_provider *provider, const struct wp_identity *identity);
 /* The same, with HELLO and a session. */
 void guest_ready(struct guest *g, const struct wp_limits *limits);
 /* Closes, runs what is queued, and checks that nothing is left: mappings, packets, memory. */
@@ -78,8 +77,7 @@ struct message *message_start(struct guest *g, struct message *m, uint16_t type)
 void message_add(struct message *m, const void *data, uint32_t size); /* inline */
 void message_call(struct guest *g, struct message *m, uint32_t api, uint16_t method, const void *in,
 		  uint32_t size);
-void message_buffer(struct message *m, uint64_t handle, uint64_t offset, uint64_t length,
-		    uint32_t access);
+void message_buffer(struct message *m, uint64_t handle, uint64_t offset, uint64_t length, uint32_t access);
 
 enum wp_packet_result guest_send(struct guest *g, const struct message *m);
 enum wp_packet_result guest_send_with(struct guest *g, const struct message *m,
@@ -96,8 +94,8 @@ int guest_got(const struct guest *g, const struct message *m);
 void message_hello(struct guest *g, struct message *m);
 void guest_hello(struct guest *g);
 uint64_t guest_open_session(struct guest *g);
-void message_register(struct guest *g, struct message *m, uint64_t length, uint32_t offset,
-		      uint32_t access, const uint32_t *gpadl, uint32_t count);
+void message_register(struct guest *g, struct message *m, uint64_t length, uint32_t offset, uint32_t access,
+		      const uint32_t *gpadl, uint32_t count);
 /* One GPADL over `size` bytes at `data` (a multiple of 4,096), as one segment. */
 void guest_gpadl(struct guest *g, uint32_t id, const struct wp_segment *segment, uint32_t count);
 uint64_t guest_register(struct guest *g, uint32_t gpadl, uint64_t length, uint32_t access);

@@ -32,9 +32,10 @@ static int load(const char *text)
 static void test_values_are_taken(void **state)
 {
 	(void)state;
-	assert_int_equal(load("; a comment\n[daemon]\nsocket = /x/y\nmode = 0600\npoll = never\nlog_level = debug\n"
-			      "[limits]\nbytes = 2G\nin_flight = 17\nregion_bytes=3M\n[trust]\nvmm_uids = 7, 8\n"),
-			 0);
+	assert_int_equal(
+		load("; a comment\n[daemon]\nsocket = /x/y\nmode = 0600\npoll = never\nlog_level = debug\n"
+		     "[limits]\nbytes = 2G\nin_flight = 17\nregion_bytes=3M\n[trust]\nvmm_uids = 7, 8\n"),
+		0);
 	assert_string_equal(config.socket, "/x/y");
 	assert_int_equal(config.mode, 0600);
 	assert_int_equal(config.poll, HOSTD_POLL_NEVER);
@@ -66,10 +67,17 @@ static void test_what_is_unknown_is_an_error(void **state)
 static void test_bad_values_are_errors(void **state)
 {
 	static const char *const bad[] = {
-		"[daemon]\npoll = sometimes\n",	  "[daemon]\nmode = 999\n",	 "[daemon]\nlog_level = loud\n",
-		"[limits]\nbytes = many\n",	  "[limits]\nbytes = -1\n",	 "[limits]\nbytes = 1T\n",
-		"[limits]\nbytes = 99999999999999999999\n", "[limits]\nbytes = 18446744073709551615G\n",
-		"[limits]\nclients = 5000000000\n", "[limits]\nclients =\n",	 "[trust]\nvmm_uids = root\n",
+		"[daemon]\npoll = sometimes\n",
+		"[daemon]\nmode = 999\n",
+		"[daemon]\nlog_level = loud\n",
+		"[limits]\nbytes = many\n",
+		"[limits]\nbytes = -1\n",
+		"[limits]\nbytes = 1T\n",
+		"[limits]\nbytes = 99999999999999999999\n",
+		"[limits]\nbytes = 18446744073709551615G\n",
+		"[limits]\nclients = 5000000000\n",
+		"[limits]\nclients =\n",
+		"[trust]\nvmm_uids = root\n",
 		"[trust]\nvmm_uids = 1;2\n",
 	};
 

@@ -80,9 +80,12 @@ static void test_unsealed_files_are_refused(void **state)
 	assert_int_equal(ftruncate(plain, PAGE), 0);
 	assert_int_equal(guest_memory_add(&memory, 0, PAGE, plain), -EINVAL);
 	assert_int_equal(guest_memory_add(&memory, 0, PAGE, file(1, 0, 0, true)), -EINVAL);
-	assert_int_equal(guest_memory_add(&memory, 0, PAGE, file(1, 0, F_SEAL_SHRINK | F_SEAL_GROW, true)), -EINVAL);
-	assert_int_equal(guest_memory_add(&memory, 0, PAGE, file(1, 0, F_SEAL_SHRINK | F_SEAL_SEAL, true)), -EINVAL);
-	assert_int_equal(guest_memory_add(&memory, 0, PAGE, file(1, 0, SEALS | F_SEAL_FUTURE_WRITE, true)), -EINVAL);
+	assert_int_equal(guest_memory_add(&memory, 0, PAGE, file(1, 0, F_SEAL_SHRINK | F_SEAL_GROW, true)),
+			 -EINVAL);
+	assert_int_equal(guest_memory_add(&memory, 0, PAGE, file(1, 0, F_SEAL_SHRINK | F_SEAL_SEAL, true)),
+			 -EINVAL);
+	assert_int_equal(guest_memory_add(&memory, 0, PAGE, file(1, 0, SEALS | F_SEAL_FUTURE_WRITE, true)),
+			 -EINVAL);
 	assert_int_equal(memory.count, 0);
 	assert_int_equal(memory.bytes, 0);
 }

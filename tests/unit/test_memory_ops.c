@@ -164,8 +164,7 @@ static void verify_finds_the_first_wrong_byte(void **state)
 			memory_fill(bytes + 1, size, 11, position);
 			bytes[0] ^= 1;
 			bytes[size + 1] ^= 1;
-			assert_true(memory_verify(bytes + 1, size, 11, position) ==
-				    MEMORY_NO_MISMATCH);
+			assert_true(memory_verify(bytes + 1, size, 11, position) == MEMORY_NO_MISMATCH);
 			for (size_t bad = 0; bad < size; bad++) {
 				bytes[1 + bad] ^= 0x10;
 				bytes[size] ^= 0x01; /* the last byte too: the first counts */

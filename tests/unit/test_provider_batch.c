@@ -42,8 +42,7 @@ static void add_echo(const void *data, uint16_t size)
 }
 
 /* The reply's next member; its data. */
-static const uint8_t *take(const struct guest_reply *reply, uint32_t *at,
-			   struct winapi_batch_entry *entry)
+static const uint8_t *take(const struct guest_reply *reply, uint32_t *at, struct winapi_batch_entry *entry)
 {
 	const uint8_t *data;
 
@@ -142,12 +141,10 @@ static void members_fail_one_by_one(void **state)
 		{ WINAPI_API_ECHO, 0, 8, WINAPI_STATUS_OK },
 		{ 4, 0, 0, WINAPI_STATUS_UNKNOWN_API },
 		{ 0xffff, 0, 0, WINAPI_STATUS_UNKNOWN_API },
-		{ WINAPI_API_INTROSPECTION, WINAPI_INTROSPECTION_STATS, 0,
-		  WINAPI_STATUS_NOT_SHORT },
+		{ WINAPI_API_INTROSPECTION, WINAPI_INTROSPECTION_STATS, 0, WINAPI_STATUS_NOT_SHORT },
 		{ WINAPI_API_BUFFER_TEST, WINAPI_BUFFER_TEST_READ, 8, WINAPI_STATUS_NOT_SHORT },
 		{ WINAPI_API_ECHO, 1, 8, WINAPI_STATUS_UNKNOWN_METHOD },
-		{ WINAPI_API_PERF_TEST, WINAPI_PERF_TEST_THROUGHPUT, 8,
-		  WINAPI_STATUS_INVALID_PARAMETER },
+		{ WINAPI_API_PERF_TEST, WINAPI_PERF_TEST_THROUGHPUT, 8, WINAPI_STATUS_INVALID_PARAMETER },
 		{ WINAPI_API_PERF_TEST, WINAPI_PERF_TEST_LATENCY, 8, WINAPI_STATUS_OK },
 		{ WINAPI_API_ECHO, 0, 8, WINAPI_STATUS_OK },
 	};
@@ -205,8 +202,7 @@ static uint64_t echo_calls(void)
 	struct winapi_api_desc desc;
 	struct message list;
 
-	message_call(&guest, &list, WINAPI_API_INTROSPECTION, WINAPI_INTROSPECTION_LIST, &request,
-		     8);
+	message_call(&guest, &list, WINAPI_API_INTROSPECTION, WINAPI_INTROSPECTION_LIST, &request, 8);
 	memcpy(&desc, guest_ask(&guest, &list)->data, sizeof(desc));
 	return desc.calls;
 }
@@ -313,8 +309,7 @@ static void padding_need_not_be_zero(void **state)
 	three(1)->inline_size = 3;
 	reply = send_ok();
 	take(reply, &at, &entry);
-	assert_memory_equal(take(reply, &at, &entry), "123",
-			    4); /* take() checks the reply's padding */
+	assert_memory_equal(take(reply, &at, &entry), "123", 4); /* take() checks the reply's padding */
 	assert_int_equal(entry.inline_size, 3);
 }
 

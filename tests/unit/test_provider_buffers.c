@@ -17,8 +17,7 @@ static uint8_t memory[PAGES * PAGE] __attribute__((aligned(4096)));
 /* GPADL 1: pages 0 to 15 in one piece. 2: pages 16 to 31, backwards page by page. 3: page 32. */
 static void make_gpadls(void)
 {
-	struct wp_segment whole = { memory, 16 * PAGE }, pages[16],
-			  one = { memory + 32 * PAGE, PAGE };
+	struct wp_segment whole = { memory, 16 * PAGE }, pages[16], one = { memory + 32 * PAGE, PAGE };
 
 	for (uint32_t i = 0; i < 16; i++)
 		pages[i] = (struct wp_segment){ memory + (31 - i) * PAGE, PAGE };
@@ -107,8 +106,7 @@ static void chunk_count_must_fit_the_size(void **state)
 		request->chunk_count = claim;
 		if (claim != 5)
 			assert_int_equal(guest_status(&guest, &m),
-					 claim > 16 ? WINAPI_STATUS_TOO_LARGE
-						    : WINAPI_STATUS_MALFORMED);
+					 claim > 16 ? WINAPI_STATUS_TOO_LARGE : WINAPI_STATUS_MALFORMED);
 	}
 	message_register(&guest, &m, PAGE, 0, 1, ids, 1);
 	request->chunk_count = 0x40000001;
@@ -335,14 +333,10 @@ static void access_is_checked(void **state)
 	uint64_t both = guest_register(&guest, 3, PAGE, WINAPI_ACCESS_BOTH);
 
 	(void)state;
-	assert_int_equal(write_with_access(readable, WINAPI_ACCESS_READ),
-			 WINAPI_STATUS_ACCESS_DENIED);
-	assert_int_equal(write_with_access(readable, WINAPI_ACCESS_WRITE),
-			 WINAPI_STATUS_ACCESS_DENIED);
-	assert_int_equal(write_with_access(readable, WINAPI_ACCESS_BOTH),
-			 WINAPI_STATUS_ACCESS_DENIED);
-	assert_int_equal(write_with_access(writable, WINAPI_ACCESS_BOTH),
-			 WINAPI_STATUS_ACCESS_DENIED);
+	assert_int_equal(write_with_access(readable, WINAPI_ACCESS_READ), WINAPI_STATUS_ACCESS_DENIED);
+	assert_int_equal(write_with_access(readable, WINAPI_ACCESS_WRITE), WINAPI_STATUS_ACCESS_DENIED);
+	assert_int_equal(write_with_access(readable, WINAPI_ACCESS_BOTH), WINAPI_STATUS_ACCESS_DENIED);
+	assert_int_equal(write_with_access(writable, WINAPI_ACCESS_BOTH), WINAPI_STATUS_ACCESS_DENIED);
 	assert_int_equal(write_with_access(writable, WINAPI_ACCESS_WRITE), WINAPI_STATUS_OK);
 	assert_int_equal(write_with_access(both, WINAPI_ACCESS_READ), WINAPI_STATUS_ACCESS_DENIED);
 	assert_int_equal(write_with_access(both, WINAPI_ACCESS_BOTH), WINAPI_STATUS_OK);
@@ -389,8 +383,7 @@ static void every_range_of_a_buffer_in_pieces(void **state)
 			memset(memory, 0, sizeof(memory));
 			assert_int_equal(fill(reply.handle, offset, size, 42), WINAPI_STATUS_OK);
 			for (uint64_t i = 0; i < size; i++) {
-				uint8_t expected =
-					(uint8_t)(winapi_pattern_word(42, i / 8) >> (i % 8 * 8));
+				uint8_t expected = (uint8_t)(winapi_pattern_word(42, i / 8) >> (i % 8 * 8));
 
 				assert_int_equal(*byte_of(skip + offset + i), expected);
 				*byte_of(skip + offset + i) = 0;

@@ -349,8 +349,9 @@ static void tick_pass(void *context)
 
 static void throughput_histogram(void **state)
 {
-	static const uint64_t durations[] = { 0,  1,  7,  8,  9,    15,	    16,
-					      17, 18, 31, 32, 1000, 123456, 1ull << 32 };
+	static const uint64_t durations[] = {
+		0, 1, 7, 8, 9, 15, 16, 17, 18, 31, 32, 1000, 123456, 1ull << 32
+	};
 	struct winapi_perf_throughput_reply reply;
 
 	(void)state;
@@ -375,8 +376,7 @@ static int throughput_over(uint32_t op, uint32_t iterations, uint32_t buffers, u
 
 	message_call(&guest, &m, WINAPI_API_PERF_TEST, WINAPI_PERF_TEST_THROUGHPUT, &request, 8);
 	for (uint32_t i = 0; i < buffers; i++)
-		message_buffer(&m, i % 2 ? upper : handle, 0, i + 1 == buffers ? last_length : 8,
-			       access);
+		message_buffer(&m, i % 2 ? upper : handle, 0, i + 1 == buffers ? last_length : 8, access);
 	assert_int_equal(guest_send(&guest, &m), WP_PACKET_TAKEN);
 	steps_run_all();
 	return guest_got(&guest, &m);
@@ -418,8 +418,7 @@ static void copy_of_overlapping_buffers_is_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < 5; i++) {
-		message_call(&guest, &m, WINAPI_API_PERF_TEST, WINAPI_PERF_TEST_THROUGHPUT,
-			     &request, 8);
+		message_call(&guest, &m, WINAPI_API_PERF_TEST, WINAPI_PERF_TEST_THROUGHPUT, &request, 8);
 		message_buffer(&m, handle, cases[i].from, cases[i].length, WINAPI_ACCESS_READ);
 		message_buffer(&m, handle, cases[i].to, cases[i].length, WINAPI_ACCESS_WRITE);
 		assert_int_equal(guest_status(&guest, &m), cases[i].status);
@@ -544,8 +543,7 @@ static void cancel_of_a_queued_call_answers_it_at_once(void **state)
 	assert_int_equal(status_for(id), WINAPI_STATUS_CANCELED);
 	assert_int_equal(guest_cancel(&guest, id), WINAPI_STATUS_NOT_FOUND);
 	assert_int_equal(guest_unregister(&guest, handle), WINAPI_STATUS_OK);
-	assert_int_equal(steps_queued(),
-			 1); /* comes back from the platform yet, and does nothing */
+	assert_int_equal(steps_queued(), 1); /* comes back from the platform yet, and does nothing */
 	steps_run_all();
 	assert_int_equal(stats().channel_in_flight, 1);
 }

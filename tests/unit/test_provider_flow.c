@@ -235,8 +235,7 @@ static void guest_that_reads_nothing_is_held_off(void **state)
 	assert_false(wp_channel_flush(guest.channel));
 	assert_int_equal(guest.resumed, 1); /* nobody was turned away meanwhile */
 	assert_int_equal(guest.reply[guest.replies - 1].header.request_id, m.header.request_id);
-	assert_int_equal(guest.reply[guest.replies - 2].header.status,
-			 WINAPI_STATUS_LIMIT_IN_FLIGHT);
+	assert_int_equal(guest.reply[guest.replies - 2].header.status, WINAPI_STATUS_LIMIT_IN_FLIGHT);
 	assert_int_equal(guest_echo(&guest), WINAPI_STATUS_OK);
 }
 
@@ -355,8 +354,7 @@ static void close_with_replies_that_wait(void **state)
 	send_echo("1", 1);
 	send_echo("2", 1);
 	send_large();
-	wp_channel_close(
-		guest.channel); /* `complete` says "no room" once more: dropped all the same */
+	wp_channel_close(guest.channel); /* `complete` says "no room" once more: dropped all the same */
 	assert_int_equal(guest.completions, guest.packets - 3);
 	guest.completions = guest.packets;
 	steps_run_all();

@@ -168,11 +168,10 @@ static void ids_must_agree(void **state)
 	m.header.request_id = 0;
 	expect_malformed();
 	echo_message();
-	assert_int_equal(
-		wp_channel_packet(guest.channel, &guest, m.header.request_id + 1, &m, m.size, NULL),
-		WP_PACKET_MALFORMED);
-	assert_int_equal(wp_channel_packet(guest.channel, &guest,
-					   m.header.request_id + (1ull << 32), &m, m.size, NULL),
+	assert_int_equal(wp_channel_packet(guest.channel, &guest, m.header.request_id + 1, &m, m.size, NULL),
+			 WP_PACKET_MALFORMED);
+	assert_int_equal(wp_channel_packet(guest.channel, &guest, m.header.request_id + (1ull << 32), &m,
+					   m.size, NULL),
 			 WP_PACKET_MALFORMED);
 }
 
@@ -181,8 +180,8 @@ static void unknown_transaction_id_is_fine(void **state)
 	(void)state;
 	echo_message();
 	guest.packets++;
-	assert_int_equal(wp_channel_packet(guest.channel, (void *)(uintptr_t)guest.packets, 0, &m,
-					   m.size, NULL),
+	assert_int_equal(wp_channel_packet(guest.channel, (void *)(uintptr_t)guest.packets, 0, &m, m.size,
+					   NULL),
 			 WP_PACKET_TAKEN);
 	assert_int_equal(guest_got(&guest, &m), WINAPI_STATUS_OK);
 }

@@ -31,11 +31,10 @@ static struct pair *pair_new(uint32_t size)
 	assert_int_equal(ftruncate(fd, 4096 + size), 0);
 	at = mmap(NULL, 4096 + 2ul * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(at, MAP_FAILED);
-	assert_ptr_not_equal(
-		mmap(at, 4096ul + size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
-		MAP_FAILED);
-	assert_ptr_not_equal(mmap(at + 4096 + size, size, PROT_READ | PROT_WRITE,
-				  MAP_SHARED | MAP_FIXED, fd, 4096),
+	assert_ptr_not_equal(mmap(at, 4096ul + size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
+			     MAP_FAILED);
+	assert_ptr_not_equal(mmap(at + 4096 + size, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+				  4096),
 			     MAP_FAILED);
 	close(fd);
 	p->shared = (void *)at;
@@ -131,9 +130,8 @@ static void test_sums_that_overflow(void **state)
 
 	(void)state;
 	for (unsigned int count = 1; count <= 3; count++)
-		assert_int_equal(
-			vmbus_ring_write(&p->out, VMBUS_PACKET_INBAND, 0, 1, 0, parts, count),
-			-EMSGSIZE);
+		assert_int_equal(vmbus_ring_write(&p->out, VMBUS_PACKET_INBAND, 0, 1, 0, parts, count),
+				 -EMSGSIZE);
 	for (uint32_t size = UINT32_MAX - 40; size >= UINT32_MAX - 40; size++) {
 		const struct vmbus_ring_part part = { data, size };
 
@@ -198,8 +196,7 @@ static void test_a_packets_bytes(void **state)
 	move(p, 48);
 	memset(p->data, 0xee, 4096);
 	assert_int_equal(vmbus_ring_write(&p->out, 9, 1, 0x1122334455667788, 8, parts, 3), 0);
-	assert_memory_equal(p->data + 48,
-			    "\x09\0\x03\0\x04\0\x01\0\x88\x77\x66\x55\x44\x33\x22\x11", 16);
+	assert_memory_equal(p->data + 48, "\x09\0\x03\0\x04\0\x01\0\x88\x77\x66\x55\x44\x33\x22\x11", 16);
 	assert_memory_equal(p->data + 64, range, 8);
 	/* No stale byte in the padding. */
 	assert_memory_equal(p->data + 72, "\xaa\xbb\xcc\0\0\0\0\0", 8);
@@ -251,9 +248,7 @@ static void expect_nonsense(struct pair *p)
 
 static void test_write_indices_out_of_range(void **state)
 {
-	static const uint32_t wrong[] = {
-		4096, 4104, 8192, 0x80000000, UINT32_MAX - 7, UINT32_MAX
-	};
+	static const uint32_t wrong[] = { 4096, 4104, 8192, 0x80000000, UINT32_MAX - 7, UINT32_MAX };
 	struct pair *p = pair_new(4096);
 
 	(void)state;
@@ -390,9 +385,7 @@ static void test_the_descriptor_is_read_once(void **state)
 
 static void test_read_indices_out_of_range(void **state)
 {
-	static const uint32_t wrong[] = { 1,	     4,	   12,	       4095,
-					  4096,	     4104, 0x80000000, UINT32_MAX - 7,
-					  UINT32_MAX };
+	static const uint32_t wrong[] = { 1, 4, 12, 4095, 4096, 4104, 0x80000000, UINT32_MAX - 7, UINT32_MAX };
 	struct pair *p = pair_new(4096);
 
 	(void)state;
@@ -544,8 +537,7 @@ static void test_the_signal_comes_at_the_crossing_and_not_again(void **state)
 	get(p, 0, 504);
 	assert_false(vmbus_ring_release(&p->in, false)); /* 568 free */
 	get(p, 1, 504);
-	assert_false(
-		vmbus_ring_release(&p->in, false)); /* 1,072 free: as much, but one byte too few */
+	assert_false(vmbus_ring_release(&p->in, false)); /* 1,072 free: as much, but one byte too few */
 	get(p, 2, 504);
 	assert_true(vmbus_ring_release(&p->in, false)); /* crossed */
 	get(p, 3, 504);

@@ -340,8 +340,7 @@ static void test_a_closed_channel_does_nothing(void **state)
 	assert_false(vmbus_channel_unmask(g->channel));
 	vmbus_channel_mask(g->channel);
 	vmbus_channel_release(g->channel, true);
-	assert_int_equal(vmbus_channel_send(g->channel, VMBUS_PACKET_INBAND, 0, 0, "x", 1),
-			 -ENODEV);
+	assert_int_equal(vmbus_channel_send(g->channel, VMBUS_PACKET_INBAND, 0, 0, "x", 1), -ENODEV);
 	vmbus_channel_publish(g->channel);
 	vmbus_channel_kick(g->channel);
 	assert_int_equal(g->device.kicked, 0);

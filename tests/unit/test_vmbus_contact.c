@@ -10,8 +10,7 @@ static const struct vmbus_version_response *contact(struct guest *g, uint32_t ve
 
 static void test_every_known_version_is_accepted(void **state)
 {
-	static const uint32_t known[] = { 0x40000, 0x40001, 0x50000, 0x50001,
-					  0x50002, 0x50003, 0x60000 };
+	static const uint32_t known[] = { 0x40000, 0x40001, 0x50000, 0x50001, 0x50002, 0x50003, 0x60000 };
 
 	(void)state;
 	for (unsigned int i = 0; i < 7; i++) {
@@ -143,8 +142,7 @@ static void test_longer_messages_than_known_are_taken(void **state)
 
 static void test_unknown_types_are_complained_of_and_ignored(void **state)
 {
-	static const uint32_t types[] = { 0,  1,  2,  4,  6,  10, 12,  15,
-					  17, 18, 21, 23, 24, 25, 255, UINT32_MAX };
+	static const uint32_t types[] = { 0, 1, 2, 4, 6, 10, 12, 15, 17, 18, 21, 23, 24, 25, 255, UINT32_MAX };
 	struct guest *g = guest_new(NULL);
 
 	(void)state;

@@ -467,9 +467,8 @@ static void test_runs_end_where_a_region_does(void **state)
 
 static void test_pages_outside_memory_cant_be_mapped(void **state)
 {
-	static const uint64_t wrong[] = { RAM_PAGES,	    RAM_PAGES + 1, 1ull << 40,
-					  (1ull << 52) - 1, 1ull << 52,	   (1ull << 52) + 5,
-					  UINT64_MAX - 1,   UINT64_MAX };
+	static const uint64_t wrong[] = { RAM_PAGES,  RAM_PAGES + 1,	1ull << 40,	(1ull << 52) - 1,
+					  1ull << 52, (1ull << 52) + 5, UINT64_MAX - 1, UINT64_MAX };
 	struct guest *g = guest_opened(1);
 	const struct vmbus_segment *seg;
 	uint32_t count;

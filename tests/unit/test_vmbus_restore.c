@@ -159,8 +159,7 @@ static void test_unanswered_requests_are_answered_before_the_rescind(void **stat
 
 static void test_modify_has_no_answer_on_an_older_bus(void **state)
 {
-	static const struct vmbus_user_entry entry = { .kind = VMBUS_USER_ENTRY_MODIFY,
-						       .relid = 1 };
+	static const struct vmbus_user_entry entry = { .kind = VMBUS_USER_ENTRY_MODIFY, .relid = 1 };
 	struct vmbus_user_state s = state_of(1);
 	struct guest *g = guest_new(NULL);
 
@@ -252,8 +251,7 @@ static void test_as_many_entries_as_there_can_be(void **state)
 
 	(void)state;
 	for (uint32_t i = 0; i < VMBUS_USER_MAX_ENTRIES; i++)
-		entries[i] =
-			(struct vmbus_user_entry){ .kind = VMBUS_USER_ENTRY_RELID, .relid = i + 1 };
+		entries[i] = (struct vmbus_user_entry){ .kind = VMBUS_USER_ENTRY_RELID, .relid = i + 1 };
 	g = restored(entries, VMBUS_USER_MAX_ENTRIES);
 	for (uint32_t i = 0; i < VMBUS_USER_MAX_ENTRIES; i++)
 		expect_rescind(g, i + 1);

@@ -95,8 +95,7 @@ static uint8_t *op_translate(void *owner, uint64_t gpa, uint64_t size)
 
 static void *guest_map(struct guest *g, const uint64_t *pfn, uint32_t count)
 {
-	uint8_t *at =
-		mmap(NULL, (2 * count - 1) * 4096ul, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *at = mmap(NULL, (2 * count - 1) * 4096ul, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	assert_ptr_not_equal(at, MAP_FAILED);
 	for (uint32_t i = 0; i < 2 * count - 1; i++) {
@@ -190,8 +189,7 @@ static uint32_t device_opened(void *arg, struct vmbus_channel *channel)
 	device->opened++;
 	device->channel = channel;
 	if (device->map_in_opened)
-		assert_int_equal(vmbus_gpadl_map(channel, device->map_in_opened, &segments, &count),
-				 0);
+		assert_int_equal(vmbus_gpadl_map(channel, device->map_in_opened, &segments, &count), 0);
 	if (device->rescind_in_opened)
 		vmbus_channel_rescind(channel);
 	return device->open_status;
@@ -325,8 +323,7 @@ static void send_relid(struct guest *g, uint32_t type, uint32_t relid)
 	assert_int_equal(guest_send(g, &m, sizeof(m)), 0);
 }
 
-static struct vmbus_channel *guest_offer_instance(struct guest *g, struct device *device,
-						  uint8_t instance)
+static struct vmbus_channel *guest_offer_instance(struct guest *g, struct device *device, uint8_t instance)
 {
 	struct vmbus_offer offer = {
 		.interface_type = WINAPI_INTERFACE_GUID_BYTES,
@@ -352,8 +349,7 @@ static void guest_with_offer(struct guest *g)
 }
 
 /* A GPADL over PFNs, in a header and as many bodies as it takes. */
-static void send_gpadl(struct guest *g, uint32_t relid, uint32_t id, const uint64_t *pfn,
-		       uint32_t pages)
+static void send_gpadl(struct guest *g, uint32_t relid, uint32_t id, const uint64_t *pfn, uint32_t pages)
 {
 	struct {
 		struct vmbus_gpadl_header h;
@@ -386,8 +382,7 @@ static void send_gpadl(struct guest *g, uint32_t relid, uint32_t id, const uint6
 }
 
 /* Consecutive pages from `first` on. */
-static void send_gpadl_run(struct guest *g, uint32_t relid, uint32_t id, uint64_t first,
-			   uint32_t pages)
+static void send_gpadl_run(struct guest *g, uint32_t relid, uint32_t id, uint64_t first, uint32_t pages)
 {
 	uint64_t *pfn = calloc(pages, sizeof(*pfn));
 
@@ -428,8 +423,7 @@ static void expect_torndown(struct guest *g, uint32_t id)
 	assert_int_equal(expect(g, VMBUS_MSG_GPADL_TORNDOWN)->torndown.gpadl, id);
 }
 
-static void send_open(struct guest *g, uint32_t relid, uint32_t gpadl, uint32_t vp,
-		      uint32_t downstream)
+static void send_open(struct guest *g, uint32_t relid, uint32_t gpadl, uint32_t vp, uint32_t downstream)
 {
 	struct vmbus_open_channel m = {
 		.header.type = VMBUS_MSG_OPEN_CHANNEL,

@@ -103,9 +103,8 @@ static void note_deadline(struct local *local, uint64_t deadline)
 {
 	uint64_t first = __atomic_load_n(&local->async_deadline, __ATOMIC_RELAXED);
 
-	while (deadline < first &&
-	       !__atomic_compare_exchange_n(&local->async_deadline, &first, deadline, true, __ATOMIC_RELAXED,
-					    __ATOMIC_RELAXED))
+	while (deadline < first && !__atomic_compare_exchange_n(&local->async_deadline, &first, deadline,
+								true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		;
 }
 

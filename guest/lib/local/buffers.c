@@ -31,7 +31,8 @@ static int create_chunks(struct local *local, struct local_buffer *buffer)
 					   &buffer->gpadl[buffer->chunks]);
 
 		if (err == -ENOSPC)
-			return fail(err, "the host shares no more memory: %llu bytes are registered on this handle",
+			return fail(err,
+				    "the host shares no more memory: %llu bytes are registered on this handle",
 				    (unsigned long long)local->buffer_bytes);
 		if (err)
 			return err;
@@ -237,9 +238,8 @@ static void bounce_in(struct local *local, struct held *held, struct bounce boun
 			   bounce.length * (bounce.access == WINAPI_ACCESS_BOTH ? 2 : 1), __ATOMIC_RELAXED);
 }
 
-static int hold_shared(struct local *local, const struct winapi_buffer_ref *ref,
-		       struct local_buffer *buffer, uint64_t offset, struct winapi_buffer_desc *desc,
-		       struct held *held)
+static int hold_shared(struct local *local, const struct winapi_buffer_ref *ref, struct local_buffer *buffer,
+		       uint64_t offset, struct winapi_buffer_desc *desc, struct held *held)
 {
 	/* The host checks these too; but bytes that bounce are copied before it could. */
 	if (offset > buffer->base.length || ref->length > buffer->base.length - offset)
@@ -250,8 +250,8 @@ static int hold_shared(struct local *local, const struct winapi_buffer_ref *ref,
 	use(held, buffer);
 	if (buffer->base.flags & WINAPI_BUFFER_BOUNCED)
 		bounce_in(local, held,
-			  (struct bounce){ (uint8_t *)buffer->base.data + offset,
-					   buffer->piece.data + offset, ref->length, ref->access });
+			  (struct bounce){ (uint8_t *)buffer->base.data + offset, buffer->piece.data + offset,
+					   ref->length, ref->access });
 	return 0;
 }
 
@@ -263,8 +263,7 @@ static struct local_buffer *find_allocation(struct local *local, const struct wi
 	for (struct local_buffer *b = local->buffers; b; b = b->next) {
 		uint8_t *start = b->base.data;
 
-		if (!(b->base.flags & WINAPI_BUFFER_BOUNCED) && at >= start &&
-		    at < start + b->base.length &&
+		if (!(b->base.flags & WINAPI_BUFFER_BOUNCED) && at >= start && at < start + b->base.length &&
 		    ref->length <= b->base.length - (uint64_t)(at - start) &&
 		    !(ref->access & ~b->base.access))
 			return b;
@@ -284,12 +283,12 @@ static bool fits_packet(const struct local *local, const struct winapi_call *cal
 			   sizeof(struct winapi_msg_header) +
 			   call->buffer_count * sizeof(struct winapi_buffer_desc) + call->in_size;
 
-	return pages <= SLAB_PIECE_MAX / PAGE && payload < local->out.size && vmbus_ring_packet_size((uint32_t)payload) < local->out.size;
+	return pages <= SLAB_PIECE_MAX / PAGE && payload < local->out.size &&
+	       vmbus_ring_packet_size((uint32_t)payload) < local->out.size;
 }
 
 /* Memory for the call's plain bytes. Under buffers_lock. */
-static int take_plain(struct local *local, const struct winapi_call *call, uint64_t bytes,
-		      struct held *held)
+static int take_plain(struct local *local, const struct winapi_call *call, uint64_t bytes, struct held *held)
 {
 	uint64_t pages = (bytes + PAGE - 1) / PAGE;
 	int err;
@@ -302,7 +301,8 @@ static int take_plain(struct local *local, const struct winapi_call *call, uint6
 			     0;
 	}
 	if (bytes > local->base.info.max_buffer_size)
-		return fail(-E2BIG, "%llu bytes of plain memory are too many for one call: use winapi_buffer_alloc",
+		return fail(-E2BIG,
+			    "%llu bytes of plain memory are too many for one call: use winapi_buffer_alloc",
 			    (unsigned long long)bytes);
 	return share(local, bytes, WINAPI_ACCESS_BOTH, &held->registered);
 }
@@ -330,7 +330,8 @@ static int hold_all(struct local *local, const struct winapi_call *call, struct 
 
 		if (!buffer) {
 			buffer = find_allocation(local, ref);
-			offset = buffer ? (uint64_t)((uint8_t *)ref->address - (uint8_t *)buffer->base.data) : 0;
+			offset = buffer ? (uint64_t)((uint8_t *)ref->address - (uint8_t *)buffer->base.data) :
+					  0;
 		}
 		desc[i].length = 0;
 		if (buffer)

@@ -131,7 +131,9 @@ static int receive_record(struct local *local, struct record *record)
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = { record, sizeof(record->header) + sizeof(record->payload) };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
 				  .msg_controllen = sizeof(control.space) };
 	ssize_t n = recvmsg(local->socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
@@ -445,9 +447,10 @@ int bus_add_region(struct local *local, uint64_t gpa, uint64_t size, int fd)
 		err = await(local, &done, deadline, "new memory");
 	pthread_mutex_unlock(&local->bus_lock);
 	if (!err && done.value)
-		err = fail(done.value == -ENOSPC ? -ENOSPC : -ENOMEM,
-			   "the host doesn't take %llu more bytes of memory: see [limits] of winapi-hostd.conf(5)",
-			   (unsigned long long)size);
+		err = fail(
+			done.value == -ENOSPC ? -ENOSPC : -ENOMEM,
+			"the host doesn't take %llu more bytes of memory: see [limits] of winapi-hostd.conf(5)",
+			(unsigned long long)size);
 	return err;
 }
 

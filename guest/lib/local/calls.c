@@ -20,8 +20,7 @@ bool lock_try(struct lock *lock)
 {
 	uint32_t zero = 0;
 
-	return __atomic_compare_exchange_n(&lock->word, &zero, 1, false, __ATOMIC_ACQUIRE,
-					   __ATOMIC_RELAXED);
+	return __atomic_compare_exchange_n(&lock->word, &zero, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
 void lock_take(struct lock *lock)
@@ -129,9 +128,9 @@ void request_free(struct local *local, struct request *request)
 	uint32_t none = NO_REQUEST;
 
 	forget(request);
-	if (is_call(request) && __atomic_compare_exchange_n(&local->spare, &none,
-							    (uint32_t)(request - local->table), false,
-							    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+	if (is_call(request) &&
+	    __atomic_compare_exchange_n(&local->spare, &none, (uint32_t)(request - local->table), false,
+					__ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		return;
 	lock_take(&local->table_lock);
 	push(local, request);
@@ -153,8 +152,8 @@ bool request_try_end(struct request *request, uint32_t *was)
 {
 	*was = __atomic_load_n(&request->state, __ATOMIC_ACQUIRE);
 	while (*was == REQUEST_PENDING || *was == REQUEST_SLEEPING)
-		if (__atomic_compare_exchange_n(&request->state, was, REQUEST_ENDING, false,
-						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		if (__atomic_compare_exchange_n(&request->state, was, REQUEST_ENDING, false, __ATOMIC_ACQ_REL,
+						__ATOMIC_ACQUIRE))
 			return true;
 	return false;
 }
@@ -200,8 +199,8 @@ static int write_gpa_direct(struct local *local, uint64_t id, const struct piece
 
 	parts[0] = (struct vmbus_ring_part){ range, size };
 	*payload += size;
-	return vmbus_ring_write(&local->out, VMBUS_PACKET_GPA_DIRECT,
-				VMBUS_PACKET_FLAG_COMPLETION_REQUESTED, id, size, parts, 3);
+	return vmbus_ring_write(&local->out, VMBUS_PACKET_GPA_DIRECT, VMBUS_PACKET_FLAG_COMPLETION_REQUESTED,
+				id, size, parts, 3);
 }
 
 int request_write(struct local *local, struct request *request, struct message *message, const void *in,
@@ -238,8 +237,8 @@ int request_write(struct local *local, struct request *request, struct message *
 
 static bool room_or_lost(struct local *local)
 {
-	return __atomic_load_n(&local->lost, __ATOMIC_RELAXED) ||
-	       vmbus_ring_refresh(&local->out) || vmbus_ring_room(&local->out) > local->out.size / 4;
+	return __atomic_load_n(&local->lost, __ATOMIC_RELAXED) || vmbus_ring_refresh(&local->out) ||
+	       vmbus_ring_room(&local->out) > local->out.size / 4;
 }
 
 /*
@@ -487,7 +486,8 @@ static struct request *take_slot(struct local *local, bool call, uint64_t deadli
 		uint64_t now = clock_ns();
 
 		if (now >= deadline || local_check(local)) {
-			fail(-EAGAIN, "all %u calls that the host allows are in flight", local->max_in_flight);
+			fail(-EAGAIN, "all %u calls that the host allows are in flight",
+			     local->max_in_flight);
 			return NULL;
 		}
 		/* Replies free slots, so wait for those like everybody. */
@@ -581,8 +581,8 @@ static int exchange(struct local *local, struct request *request, struct message
 
 static uint64_t call_deadline(const struct local *local, uint64_t begin, uint32_t timeout_ms)
 {
-	return deadline_after(begin, timeout_ms == WINAPI_TIMEOUT_DEFAULT ? local->base.timeout_ms :
-									    timeout_ms);
+	return deadline_after(begin,
+			      timeout_ms == WINAPI_TIMEOUT_DEFAULT ? local->base.timeout_ms : timeout_ms);
 }
 
 static int say_why(struct local *local, int result, uint32_t status)
@@ -668,9 +668,9 @@ int calls_batch(struct winapi *handle, const void *in, uint32_t in_size, void *o
 int calls_control(struct local *local, uint16_t type, const void *in, uint32_t in_size, void *out,
 		  uint32_t *out_size, uint64_t deadline, uint64_t *session)
 {
-	struct message message = { .header = { .type = type,
-					       .session_id = local->session,
-					       .inline_size = in_size } };
+	struct message message = {
+		.header = { .type = type, .session_id = local->session, .inline_size = in_size }
+	};
 	uint64_t begin = clock_ns();
 	struct request *request = take_slot(local, type == WINAPI_MSG_BATCH, deadline);
 	int err;

@@ -40,8 +40,10 @@ int host_connect(const char *path)
 		close(fd);
 		if (err == -EACCES)
 			return fail(err, "%s: not allowed; become a member of the socket's group", path);
-		return fail(err, "%s: %s; is winapi-hostd running? Try `systemctl start winapi-hostd.socket`, "
-				 "or `winapi-hostd --socket %s`", path, strerrordesc_np(-err), path);
+		return fail(err,
+			    "%s: %s; is winapi-hostd running? Try `systemctl start winapi-hostd.socket`, "
+			    "or `winapi-hostd --socket %s`",
+			    path, strerrordesc_np(-err), path);
 	}
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	return fd;
@@ -112,8 +114,8 @@ int host_start_private(uint32_t poll, int *socket, int *pid_fd)
 {
 	static const char *const modes[] = { "adaptive", "always", "never" };
 	const char *path = host_path();
-	const char *const argv[] = { path, "--private", "3", "--poll", modes[poll], "--log-level",
-				     "error", NULL };
+	const char *const argv[] = { path,	  "--private",	 "3",	  "--poll",
+				     modes[poll], "--log-level", "error", NULL };
 	int pair[2], report[2], err;
 	pid_t pid;
 
@@ -139,7 +141,8 @@ int host_start_private(uint32_t poll, int *socket, int *pid_fd)
 	close(report[0]);
 	if (err) {
 		close(pair[0]);
-		return fail(err, "a private host can't be started: %s: %s; install it there or set WINAPI_HOSTD",
+		return fail(err,
+			    "a private host can't be started: %s: %s; install it there or set WINAPI_HOSTD",
 			    path, strerrordesc_np(-err));
 	}
 	*socket = pair[0];

@@ -159,7 +159,8 @@ static int map_rings(struct local *local, int fd, uint64_t data)
 	if (!map_ring(at, fd, 0, data) || !map_ring(at + one, fd, VMBUS_PAGE_SIZE + data, data))
 		return fail(-ENOMEM, "the rings can't be mapped");
 	madvise(at, local->rings_size, MADV_DONTFORK);
-	vmbus_ring_out_init(&local->out, (struct vmbus_ring_header *)at, at + VMBUS_PAGE_SIZE, (uint32_t)data);
+	vmbus_ring_out_init(&local->out, (struct vmbus_ring_header *)at, at + VMBUS_PAGE_SIZE,
+			    (uint32_t)data);
 	vmbus_ring_in_init(&local->in, (struct vmbus_ring_header *)(at + one), at + one + VMBUS_PAGE_SIZE,
 			   (uint32_t)data);
 	/* Whoever waits looks by itself, and unmasks before it sleeps. */
@@ -224,7 +225,8 @@ static int hello(struct local *local, uint64_t deadline)
 
 static int open_session(struct local *local, uint64_t deadline)
 {
-	struct winapi_session_open_request request = { .uid = getuid(), .gid = getgid(),
+	struct winapi_session_open_request request = { .uid = getuid(),
+						       .gid = getgid(),
 						       .pid = (uint32_t)getpid() };
 	struct winapi_session_open_reply reply = { 0 };
 	uint32_t size = sizeof(reply);

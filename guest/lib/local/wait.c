@@ -247,8 +247,8 @@ static void sleep_on_request(struct local *local, struct request *request, uint6
 	struct timespec left;
 
 	add_sleeper(local, request);
-	if (__atomic_compare_exchange_n(&request->state, &pending, REQUEST_SLEEPING, false,
-					__ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+	if (__atomic_compare_exchange_n(&request->state, &pending, REQUEST_SLEEPING, false, __ATOMIC_SEQ_CST,
+					__ATOMIC_RELAXED)) {
 		/* Whoever drops the lock from here on sees us; who did before leaves it free. */
 		if (__atomic_load_n(&local->receive_lock.word, __ATOMIC_SEQ_CST) && !lost(local))
 			syscall(SYS_futex, &request->state, FUTEX_WAIT_PRIVATE, REQUEST_SLEEPING,
@@ -300,8 +300,9 @@ static void wait(const struct wish *wish)
 
 void wait_for(struct local *local, struct request *request, uint64_t begin)
 {
-	struct wish wish = { .local = local, .request = request, .begin = begin,
-			     .deadline = request->deadline };
+	struct wish wish = {
+		.local = local, .request = request, .begin = begin, .deadline = request->deadline
+	};
 
 	wait(&wish);
 }
@@ -325,8 +326,8 @@ void wait_wake_all(struct local *local)
 	for (struct request *r = local->sleepers; r; r = r->next_sleeper) {
 		uint32_t sleeping = REQUEST_SLEEPING;
 
-		__atomic_compare_exchange_n(&r->state, &sleeping, REQUEST_PENDING, false,
-					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+		__atomic_compare_exchange_n(&r->state, &sleeping, REQUEST_PENDING, false, __ATOMIC_ACQ_REL,
+					    __ATOMIC_RELAXED);
 		wait_wake(r);
 	}
 	lock_drop(&local->sleepers_lock);

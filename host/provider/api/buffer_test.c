@@ -79,10 +79,10 @@ static enum winapi_status verify_buffers(struct wp_call *call)
 	return each_buffer(call, verify_piece, WINAPI_BUFFER_TEST_NO_MISMATCH);
 }
 
-#define METHOD(number, function, needs)                                                 \
-	{                                                                               \
-		.id = (number), .min_in = sizeof(struct winapi_buffer_test_request),    \
-		.max_in = sizeof(struct winapi_buffer_test_request), .min_buffers = 1,  \
+#define METHOD(number, function, needs) \
+	{ \
+		.id = (number), .min_in = sizeof(struct winapi_buffer_test_request), \
+		.max_in = sizeof(struct winapi_buffer_test_request), .min_buffers = 1, \
 		.max_buffers = WINAPI_MAX_BUFFERS, .access = (needs), .run = (function) \
 	}
 

@@ -130,8 +130,7 @@ static enum winapi_status check(const struct wp_call *call,
 		return WINAPI_STATUS_INVALID_PARAMETER;
 	if (request->op == WINAPI_PERF_COPY)
 		return check_pairs(call);
-	if (!wp_call_allows(call, request->op == WINAPI_PERF_READ ? WINAPI_ACCESS_READ
-								  : WINAPI_ACCESS_WRITE))
+	if (!wp_call_allows(call, request->op == WINAPI_PERF_READ ? WINAPI_ACCESS_READ : WINAPI_ACCESS_WRITE))
 		return WINAPI_STATUS_ACCESS_DENIED;
 	return WINAPI_STATUS_OK;
 }
