@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A steady small call, both sides polling, makes no system call and no allocation in the caller. The
- * system calls are caught by a seccomp filter, the allocations by malloc of our own.
+ * system calls are caught by a seccomp filter, the allocations by malloc of our own. One system call in a
+ * thousand calls is let pass: who has polled for 10 ms, as the host wasn't running, looks whether it lives.
  *
  * Usage: steady [CALLS]. With CALLS it only makes that many calls, for steady.py, which counts the
  * host's system calls from outside.
  */
+#include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "winapi.h"
@@ -52,24 +56,27 @@ static void say(const char *text)
 		_exit(1);
 }
 
+static unsigned long system_calls;
+
+/* As if the call had found nothing to do. */
 static void on_system_call(int signal, siginfo_t *info, void *context)
 {
-	char text[96];
+	ucontext_t *machine = context;
 
 	(void)signal;
-	(void)context;
-	snprintf(text, sizeof(text), "not ok 2 - no system call (made number %d)\n", info->si_syscall);
-	say(text);
-	_exit(1);
+	(void)info;
+	system_calls++;
+	machine->uc_mcontext.gregs[REG_RAX] = -EAGAIN;
 }
 
-/* From here on anything but write and exit_group ends the process with a word about it. */
+/* From here on anything but write, exit_group and the return from the handler is counted and not done. */
 static int forbid_system_calls(void)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 2, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 3, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn, 1, 0),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
@@ -98,6 +105,7 @@ int main(int argc, char **argv)
 	struct winapi_open_options options = WINAPI_OPEN_OPTIONS_INIT;
 	struct winapi *handle;
 	unsigned long before;
+	bool good, quiet;
 
 	options.poll = WINAPI_POLL_ALWAYS;
 	if (winapi_open(&handle, "local:", &options)) {
@@ -117,8 +125,10 @@ int main(int argc, char **argv)
 	before = allocations;
 	if (echoes(handle, STEADY))
 		_exit(1);
-	say(allocations == before ? "ok 1 - no allocation in a steady call\n" :
-				    "not ok 1 - no allocation in a steady call\n");
-	say("ok 2 - no system call in a steady call\n");
-	_exit(0);
+	good = allocations == before;
+	quiet = system_calls * 1000 <= STEADY;
+	say(good ? "ok 1 - no allocation in a steady call\n" : "not ok 1 - no allocation in a steady call\n");
+	say(quiet ? "ok 2 - no system call in a steady call\n" :
+		    "not ok 2 - no system call in a steady call\n");
+	_exit(good && quiet ? 0 : 1);
 }
