@@ -54,9 +54,14 @@ def send(kind, *rest, ident=2, timeout=0):
     return step(SEND, kind, 0, ident, timeout, *rest)
 
 
-def use(method, count=1, arguments=b""):
+def use(method, count=1, arguments=b"", timeout=0):
     """A call of `methods[method]` on all of the first buffer, `count` times."""
-    return send(CALL, method, count, bytes(5) * count, arguments)
+    return send(CALL, method, count, bytes(5) * count, arguments, timeout=timeout)
+
+
+def amid(*inner):
+    """In the middle of what a worker does next."""
+    return step(AMBUSH, *inner) + step(WORK)
 
 
 def provider_message():
@@ -64,18 +69,20 @@ def provider_message():
     pages = step(GPADL, 1, 0, 0x31, 0x24, 0x0a)
     large = step(GPADL, 1, 31, 0xf0)
     shared = up + pages + send(REGISTER, 0, bytes(4), 1)
-    running = up + large + send(REGISTER, 0, bytes(4), 1) + use(3)
+    megabytes = up + large + send(REGISTER, 0, bytes(4), 1)
+    overlapping = b"\x00\x00\x00\x50\x01" + b"\x00\x10\x00\x50\x01"
     return {
         "echo": up + send(CALL, 0, 0, b"\x40\x00") + send(CALL, 0, 0, b"\x00\x0c") + send(CALL, 7) + send(CALL, 6),
         "buffers": shared + use(2, 2) + step(WORK) + use(3) + use(1) + step(WORK) * 2 + send(UNREGISTER),
-        "copies": shared + use(5, 2, b"\x02\x01") + use(5, 1, b"\x00\x02") + step(WORK) * 2,
+        "copies": shared + use(5, 2, b"\x02\x01") + send(CALL, 5, 2, overlapping, b"\x02\x01") + use(5, 1, b"\x00\x02") + step(WORK) * 2,
         "pages": up + send(CALL + EXTERNAL, 3, 1, b"\x08\x01\x00\x00\x00") + step(WORK),
         "batch": up + send(BATCH, 0, 9, bytes(9), 4, 3, bytes(3), 0, 0, 6, 8, bytes(8), 9, 0),
+        "batch_full": up + send(BATCH, b"\x04\x00" * 95, 0, 40, bytes(40)),
         "cancel": shared + use(1) + send(CANCEL) + use(1) + send(CANCEL, ident=0xf0) + step(WORK) * 2,
+        "amid": megabytes + use(1, timeout=255) + amid(SEND, CANCEL, 0, 2, 0),
+        "late": megabytes + use(1, timeout=130) + amid(CLOCK, 9) + use(5, 1, b"\x01\x02", timeout=130) + step(CLOCK, 9) + step(WORK),
         "no_room": shared + step(ROOM, 1) + use(1) + send(CALL, 0) * 9 + step(WORK) + step(ROOM, 7) + step(ROOM, 7),
         "closing": shared + use(1) * 2 + send(SESSION_CLOSE) + step(WORK) * 2 + step(OPEN) + step(OPEN) + up,
-        "amid": running + step(AMBUSH, step(SEND, CANCEL, 0, 2, 0, 0)[:1] + bytes([CANCEL, 0, 2, 0])) + step(WORK),
-        "late": running + use(3) + step(CLOCK, 9) + send(CALL, 1, 1, bytes(5), timeout=130) + step(CLOCK, 9) + step(WORK) * 3,
         "two": step(OPEN + 8) + shared + step(SEND + 8, HELLO, 0, 2) + use(1) + step(OPEN) + step(WORK),
         "spoilt": up + step(SPOIL, 0, 12, 1) + send(CALL) + step(SPOIL, 0xf0) + send(CALL) + step(SPOIL, 0, 0, 1) + send(CALL),
         "no_memory": up + pages + step(CLOCK, 0, 2) + send(REGISTER, 0, bytes(4), 1) + step(CLOCK, 0, 1) + send(SESSION_OPEN),
