@@ -30,6 +30,8 @@ static int passed_socket(void)
 		return -EINVAL;
 	}
 	fcntl(FIRST_PASSED_FD, F_SETFD, FD_CLOEXEC);
+	/* Passed as it pleases who passes it; ours mustn't wait for a client that left before accept. */
+	fcntl(FIRST_PASSED_FD, F_SETFL, fcntl(FIRST_PASSED_FD, F_GETFL) | O_NONBLOCK);
 	return FIRST_PASSED_FD;
 }
 
