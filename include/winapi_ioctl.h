@@ -85,8 +85,8 @@ struct winapi_ioc_call {
 
 /*
  * IOC_SUBMIT starts calls whose ends are read() from the file; `out` is unused, out_capacity says how much
- * room the caller has. Returns how many were started, or the error of the first. One signal at most
- * goes to the host.
+ * room the caller has. Returns how many were started, or the error of the first; it never waits for a
+ * call to end, but starts fewer (-EAGAIN: none). One signal at most goes to the host.
  */
 struct winapi_ioc_submit {
 	__u64 calls; /* array of struct winapi_ioc_call, call_size bytes apart */
@@ -147,6 +147,11 @@ struct winapi_ioc_free {
 	__u32 reserved;
 };
 
+/*
+ * IOC_SHUTDOWN (no argument): calls in flight on this file end with -ECANCELED, in IOC_CALL and in records,
+ * and any ioctl after it answers -ECANCELED. For a process whose threads must leave before it closes.
+ */
+
 /* IOC_STATS: counters since the file was opened (session) and since the channel was (device). */
 struct winapi_ioc_stats {
 	__u64 calls; /* session: requests sent, a batch counted once */
@@ -171,5 +176,6 @@ struct winapi_ioc_stats {
 #define WINAPI_IOC_REGISTER _IOWR(WINAPI_IOC_TYPE, 5, struct winapi_ioc_register)
 #define WINAPI_IOC_FREE _IOW(WINAPI_IOC_TYPE, 6, struct winapi_ioc_free)
 #define WINAPI_IOC_STATS _IOR(WINAPI_IOC_TYPE, 7, struct winapi_ioc_stats)
+#define WINAPI_IOC_SHUTDOWN _IO(WINAPI_IOC_TYPE, 8)
 
 #endif /* WINAPI_IOCTL_H */

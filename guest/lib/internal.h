@@ -95,6 +95,10 @@ void handle_leave(struct winapi *handle);
 /* Opens "local:TARGET" (local/local.c). */
 int local_open(struct winapi **handle, const char *target, const struct winapi_open_options *options);
 
+/* Opens "vmbus:" (vmbus/vmbus.c). */
+#define VMBUS_DEVICE "/dev/winapi"
+int vmbus_open(struct winapi **handle, const struct winapi_open_options *options);
+
 /* Calls with inline data alone, for the wrappers. *out_size: capacity, then bytes. */
 int simple_call(struct winapi *handle, uint32_t api, uint16_t method, const void *in, uint32_t in_size,
 		void *out, uint32_t *out_size);

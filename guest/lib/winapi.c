@@ -108,27 +108,14 @@ static int check_options(const struct winapi_open_options *o)
 	return 0;
 }
 
-#define DEVICE "/dev/winapi"
-
-/* The driver's transport isn't part of this build: a device that is there must not be passed over. */
-static int open_device(void)
-{
-	if (access(DEVICE, F_OK))
-		return fail(-ENOENT, DEVICE " doesn't exist: is the winapi_client module loaded?");
-	if (access(DEVICE, R_OK | W_OK))
-		return fail(-EACCES, DEVICE " can't be opened: become a member of group winapi");
-	return fail(-EOPNOTSUPP, DEVICE " exists, but this build of libwinapi has no \"vmbus:\" transport; "
-					"open \"local:\" to use a host on this machine");
-}
-
 static int open_uri(struct winapi **handle, const char *uri, const struct winapi_open_options *options)
 {
 	if (!uri || !*uri)
-		return access(DEVICE, F_OK) ? local_open(handle, "", options) : open_device();
+		return access(VMBUS_DEVICE, F_OK) ? local_open(handle, "", options) : vmbus_open(handle, options);
 	if (!strncmp(uri, "local:", 6))
 		return local_open(handle, uri + 6, options);
 	if (!strcmp(uri, "vmbus:"))
-		return open_device();
+		return vmbus_open(handle, options);
 	return fail(-EINVAL, "\"%.80s\" isn't a URI of a host: use \"local:\", \"local:PATH\" or \"vmbus:\"",
 		    uri);
 }
