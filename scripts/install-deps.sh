@@ -11,7 +11,7 @@ demo)
 	;;
 check)
 	packages="$build clang clang-format libclang-rt-14-dev libcmocka-dev valgrind scdoc gnuplot-nox \
-		python3 strace g++ bash"
+		python3 strace g++ bash patch"
 	;;
 bench)
 	packages="$build libzmq3-dev libnng-dev libqb-dev gnuplot-nox python3"
