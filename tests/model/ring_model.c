@@ -1,26 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A model of the ring's wake-ups and flow control on x86-TSO: two threads, each with a FIFO store buffer
- * that memory sees late; loads look into the own buffer first; a full barrier waits until it is empty. All
+ * A model of one ring's wake-ups and flow control on x86-TSO (tso.h): a writer and a reader. All
  * interleavings are searched, with all moments at which stores can become visible.
  *
  * The threads follow common/ring.h statement by statement; each step names the function that it is in. A
  * packet is one slot, the ring has SLOTS, and PACKETS go through it. The reader may release late or not,
- * and may sleep whenever it found nothing. Wake-ups are sticky, like an eventfd.
+ * and may sleep whenever it found nothing.
  *
  * What must hold: packets come once and in order, and no state without a next step is reached unless all
  * came. Each mutant leaves out one barrier or one second look and must fail; without store buffers the
  * missing barriers go unnoticed, which shows that the buffers are what finds them.
  */
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "tso.h"
 
 #define SLOTS 4u /* one stays free */
 #define PACKETS 6u
-#define BUFFER 6u
 
 enum variable { WRITE_INDEX, READ_INDEX, INTERRUPT_MASK, PENDING_SEND, VARIABLES };
 
@@ -68,22 +64,10 @@ enum {
 	R_END,
 };
 
-struct store {
-	uint8_t variable;
-	uint8_t value;
-};
-
-struct thread {
-	uint8_t pc;
-	uint8_t stores;
-	struct store buffer[BUFFER];
-	uint8_t woken;
-};
-
 struct state {
 	uint8_t memory[VARIABLES];
-	struct thread writer;
-	struct thread reader;
+	struct tso_thread writer;
+	struct tso_thread reader;
 	uint8_t sent; /* packets written; the writer's index is sent % SLOTS */
 	uint8_t published;
 	uint8_t old; /* what write_index said before the last publish */
@@ -97,32 +81,17 @@ struct state {
 };
 
 static enum mutant mutant;
-static bool buffered;
 
 /* ---- Memory --------------------------------------------------------------------------------------------- */
 
-static uint8_t load(const struct state *s, const struct thread *t, uint8_t variable)
+static uint8_t load(const struct state *s, const struct tso_thread *t, uint8_t variable)
 {
-	for (uint8_t i = t->stores; i; i--)
-		if (t->buffer[i - 1].variable == variable)
-			return t->buffer[i - 1].value;
-	return s->memory[variable];
+	return tso_load(s->memory, t, variable);
 }
 
-static void store(struct state *s, struct thread *t, uint8_t variable, uint8_t value)
+static void store(struct state *s, struct tso_thread *t, uint8_t variable, uint8_t value)
 {
-	if (!buffered)
-		s->memory[variable] = value;
-	else
-		t->buffer[t->stores++] = (struct store){ variable, value };
-}
-
-static void drain_one(struct state *s, struct thread *t)
-{
-	s->memory[t->buffer[0].variable] = t->buffer[0].value;
-	t->stores--;
-	memmove(t->buffer, t->buffer + 1, t->stores * sizeof(t->buffer[0]));
-	t->buffer[t->stores] = (struct store){ 0, 0 }; /* one state, one representation */
+	tso_store(s->memory, t, variable, value);
 }
 
 static uint8_t distance(uint8_t from, uint8_t to)
@@ -161,7 +130,7 @@ static void write_one(struct state *s)
 	s->awaiting = 0;
 }
 
-static bool barrier(struct thread *t, enum mutant without, uint8_t then)
+static bool barrier(struct tso_thread *t, enum mutant without, uint8_t then)
 {
 	if (mutant != without && t->stores)
 		return false; /* waits for its buffer */
@@ -172,7 +141,7 @@ static bool barrier(struct thread *t, enum mutant without, uint8_t then)
 static void step_writer(struct next *n, const struct state *from)
 {
 	struct state *s = branch(n, from);
-	struct thread *t = &s->writer;
+	struct tso_thread *t = &s->writer;
 
 	switch (t->pc) {
 	case W_WRITE:
@@ -279,7 +248,7 @@ static void look(struct next *n, struct state *s)
 static void step_reader(struct next *n, const struct state *from)
 {
 	struct state *s = branch(n, from);
-	struct thread *t = &s->reader;
+	struct tso_thread *t = &s->reader;
 	uint8_t free_slots;
 
 	switch (t->pc) {
@@ -327,7 +296,8 @@ static void step_reader(struct next *n, const struct state *from)
 		t->pc = R_UNMASK_BARRIER;
 		return;
 	case R_UNMASK_BARRIER:
-		if (!barrier(t, NO_BARRIER_IN_UNMASK, mutant == NO_SECOND_LOOK_IN_UNMASK ? R_SLEEP : R_UNMASK_LOOK))
+		if (!barrier(t, NO_BARRIER_IN_UNMASK,
+			     mutant == NO_SECOND_LOOK_IN_UNMASK ? R_SLEEP : R_UNMASK_LOOK))
 			n->count--;
 		return;
 	case R_UNMASK_LOOK:
@@ -354,78 +324,46 @@ static void step_reader(struct next *n, const struct state *from)
 
 /* ---- Search -------------------------------------------------------------------------------------------------- */
 
-#define TABLE (1u << 23)
-static struct state *table;
-static uint8_t *used;
-static struct state *stack;
-static size_t depth, visited;
-
-static bool visit(const struct state *s)
-{
-	uint64_t hash = 1469598103934665603ull;
-
-	for (size_t i = 0; i < sizeof(*s); i++)
-		hash = (hash ^ ((const uint8_t *)s)[i]) * 1099511628211ull;
-	for (uint32_t at = (uint32_t)(hash ^ hash >> 32) % TABLE;; at = (at + 1) % TABLE) {
-		if (!used[at]) {
-			used[at] = 1;
-			table[at] = *s;
-			visited++;
-			return visited < TABLE / 2;
-		}
-		if (!memcmp(&table[at], s, sizeof(*s)))
-			return false;
-	}
-}
-
-static void push(const struct state *s)
-{
-	if (visit(s))
-		stack[depth++] = *s;
-}
-
 /* All that can happen next: a thread's step, or a store becomes visible. */
 static void expand(const struct state *s, struct next *n)
 {
 	n->count = 0;
 	n->wrong = false;
-	if (s->writer.stores < BUFFER - 1)
+	if (tso_may_step(&s->writer))
 		step_writer(n, s);
-	if (s->reader.stores < BUFFER - 1)
+	if (tso_may_step(&s->reader))
 		step_reader(n, s);
 	if (s->writer.stores) {
 		struct state *d = branch(n, s);
 
-		drain_one(d, &d->writer);
+		tso_drain(d->memory, &d->writer);
 	}
 	if (s->reader.stores) {
 		struct state *d = branch(n, s);
 
-		drain_one(d, &d->reader);
+		tso_drain(d->memory, &d->reader);
 	}
 }
 
 /* NULL: everything holds. */
 static const char *search(void)
 {
-	struct state start = { .memory = { [INTERRUPT_MASK] = 1 } };
+	struct state start = { .memory = { [INTERRUPT_MASK] = 1 } }, s;
 	struct next n;
 
-	memset(used, 0, TABLE);
-	depth = visited = 0;
-	push(&start);
-	while (depth) {
-		struct state s = stack[--depth];
-
+	search_begin();
+	search_push(&start);
+	while (search_pop(&s)) {
 		expand(&s, &n);
 		if (n.wrong)
 			return "a packet was taken that wasn't written";
 		if (!n.count && (s.writer.pc != W_END || s.reader.pc != R_END))
-			return s.reader.pc == R_SLEEP ? "the reader sleeps for ever" : "the writer sleeps for ever";
+			return s.reader.pc == R_SLEEP ? "the reader sleeps for ever" :
+							"the writer sleeps for ever";
 		for (unsigned int i = 0; i < n.count; i++)
-			push(&n.state[i]);
+			search_push(&n.state[i]);
 	}
-	return visited < TABLE / 2 ? NULL : "the table is too small";
+	return search_overflowed() ? "the table is too small" : NULL;
 }
 
 static const char *const names[MUTANTS] = {
@@ -441,36 +379,23 @@ static const char *const names[MUTANTS] = {
 	"no signal when room becomes enough",
 };
 
-static unsigned int number, failures;
-
-static void report(bool good, const char *what, const char *outcome)
-{
-	failures += !good;
-	printf("%s %u - %s: %s (%zu states)\n", good ? "ok" : "not ok", ++number, what,
-	       outcome ? outcome : "holds", visited);
-	fflush(stdout);
-}
-
 int main(void)
 {
-	table = malloc(TABLE * sizeof(*table));
-	stack = malloc(TABLE * sizeof(*stack));
-	used = malloc(TABLE);
-	if (!table || !stack || !used)
+	if (!search_init(sizeof(struct state)))
 		return 1;
 	printf("1..%u\n", MUTANTS + 5);
-	for (buffered = true, mutant = NONE; mutant < MUTANTS; mutant++) {
+	for (tso_buffered = true, mutant = NONE; mutant < MUTANTS; mutant++) {
 		const char *outcome = search();
 
-		report(!outcome == (mutant == NONE), names[mutant], outcome);
+		model_report(!outcome == (mutant == NONE), names[mutant], outcome);
 	}
-	buffered = false;
+	tso_buffered = false;
 	for (mutant = NONE; mutant <= NO_BARRIER_IN_AWAIT_ROOM; mutant++) {
 		char what[96];
 		const char *outcome = search();
 
 		snprintf(what, sizeof(what), "without store buffers, %s", names[mutant]);
-		report(!outcome, what, outcome);
+		model_report(!outcome, what, outcome);
 	}
-	return failures ? 1 : 0;
+	return model_failures() ? 1 : 0;
 }
