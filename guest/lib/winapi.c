@@ -111,7 +111,8 @@ static int check_options(const struct winapi_open_options *o)
 static int open_uri(struct winapi **handle, const char *uri, const struct winapi_open_options *options)
 {
 	if (!uri || !*uri)
-		return access(VMBUS_DEVICE, F_OK) ? local_open(handle, "", options) : vmbus_open(handle, options);
+		return access(VMBUS_DEVICE, F_OK) ? local_open(handle, "", options) :
+						    vmbus_open(handle, options);
 	if (!strncmp(uri, "local:", 6))
 		return local_open(handle, uri + 6, options);
 	if (!strcmp(uri, "vmbus:"))

@@ -149,6 +149,9 @@ static void end_now(struct task *task)
 		else if (end->what == END_DROP)
 			guest_drop(guest);
 	}
+	/* By a task of its own, so that none is posted to a thread that has ended. */
+	if (end->what == END_DROP)
+		end->thread->stopping = true;
 	free(end);
 }
 
@@ -188,8 +191,6 @@ static void wait_while(struct hostd *hostd, bool (*condition)(struct hostd *host
 
 static void join(struct hostd *hostd)
 {
-	for (unsigned int i = 0; i < hostd->thread_count; i++)
-		__atomic_store_n(&hostd->thread[i].stopping, 1, __ATOMIC_RELEASE);
 	tell_threads(hostd, END_DROP);
 	for (unsigned int i = 0; i < hostd->thread_count; i++)
 		pthread_join(hostd->thread[i].thread, NULL);

@@ -223,7 +223,7 @@ bool ring_thread_step(struct ring_thread *thread)
 
 static bool finished(struct ring_thread *thread)
 {
-	return __atomic_load_n(&thread->stopping, __ATOMIC_ACQUIRE) && !thread->guests && inbox_empty(thread);
+	return thread->stopping && !thread->guests && inbox_empty(thread);
 }
 
 void *ring_thread_run(void *argument)

@@ -40,7 +40,7 @@ struct ring_thread {
 	struct task *inbox;
 	struct task **inbox_last;
 	uint32_t asleep; /* atomic: posters must write to `wake` */
-	uint32_t stopping; /* atomic */
+	bool stopping;
 
 	/* the thread's own */
 	struct guest *guests;
