@@ -49,7 +49,7 @@ exec 3<>$D/control
 serve() {
 	while read -r verb words <&3; do
 		case $verb in
-		start) $words --socket $D/s & backend=$! ;;
+		start) eval "$words --socket $D/s &"; backend=$! ;;
 		kill) kill -9 $backend; wait $backend 2>/dev/null ;;
 		stop) kill $backend; wait $backend 2>/dev/null ;;
 		end) kill $backend 2>/dev/null; exit ;;
