@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /* Tracepoints: /sys/kernel/tracing/events/winapi */
+/* clang-format off */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM winapi
 
