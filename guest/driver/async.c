@@ -215,5 +215,6 @@ void wc_records_free(struct wc_session *session)
 	session->closed = true; /* none comes any more */
 	list_splice_init(&session->records, &records);
 	spin_unlock_bh(&session->device->lock);
-	list_for_each_entry_safe(record, next, &records, link) kfree(record);
+	list_for_each_entry_safe(record, next, &records, link)
+		kfree(record);
 }

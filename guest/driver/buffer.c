@@ -21,31 +21,38 @@
 
 /* ---- Pages ----------------------------------------------------------------------------------------------------------- */
 
+/* Many pages at a caller's wish: no process is to be killed for them, and no long run is worth a wait. */
+static struct page *alloc_run(u32 order)
+{
+	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
+
+	return alloc_pages(gfp | (order ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL), order);
+}
+
 /* Zeroed, in runs as long as they can be had: fewer runs are fewer mappings for the host. */
 static int alloc_pages_of(struct wc_buffer *buffer)
 {
-	u32 done = 0, order, most = LARGEST_ORDER;
+	u32 wanted = buffer->pages, order = LARGEST_ORDER;
 
-	while (done < buffer->pages) {
-		gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
+	buffer->pages = 0;
+	while (buffer->pages < wanted) {
 		struct page *page;
 		u32 i;
 
-		order = min_t(u32, most, ilog2(buffer->pages - done));
-		page = fatal_signal_pending(current) ? NULL :
-						       alloc_pages(order ? gfp | __GFP_NORETRY : gfp, order);
-		if (!page && !order) {
-			buffer->pages = done;
-			return fatal_signal_pending(current) ? -EINTR : -ENOMEM;
-		}
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		order = min_t(u32, order, ilog2(wanted - buffer->pages));
+		page = alloc_run(order);
+		if (!page && !order)
+			return -ENOMEM;
 		if (!page) {
-			most = order - 1;
+			order--;
 			continue;
 		}
 		if (order)
 			split_page(page, order);
 		for (i = 0; i < 1u << order; i++)
-			buffer->page[done++] = page + i;
+			buffer->page[buffer->pages++] = page + i;
 		cond_resched();
 	}
 	return 0;
@@ -242,8 +249,7 @@ static struct wc_buffer *next_shared(struct wc_device *device)
 	struct wc_buffer *buffer, *found = NULL;
 
 	spin_lock_bh(&device->lock);
-	list_for_each_entry(buffer, &device->buffers, link)
-	{
+	list_for_each_entry(buffer, &device->buffers, link) {
 		if (buffer->chunks) {
 			found = buffer;
 			break;
@@ -269,7 +275,8 @@ void wc_buffers_detach(struct wc_device *device)
 		spin_unlock_bh(&device->lock);
 	}
 	mutex_unlock(&device->bus_lock);
-	list_for_each_entry_safe(buffer, next, &forgotten, link) dispose(buffer);
+	list_for_each_entry_safe(buffer, next, &forgotten, link)
+		dispose(buffer);
 }
 
 /* ---- References ---------------------------------------------------------------------------------------------------------------------- */
@@ -526,8 +533,7 @@ void wc_buffers_close(struct wc_session *session)
 	struct wc_buffer *buffer;
 	unsigned long id;
 
-	xa_for_each(&session->buffers, id, buffer)
-	{
+	xa_for_each(&session->buffers, id, buffer) {
 		xa_erase(&session->buffers, id);
 		unshare_now(buffer, false);
 	}

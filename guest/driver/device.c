@@ -102,8 +102,7 @@ static struct wc_session *next_to_restart(struct wc_device *device)
 	struct wc_session *session, *found = NULL;
 
 	spin_lock_bh(&device->lock);
-	list_for_each_entry(session, &device->sessions, link)
-	{
+	list_for_each_entry(session, &device->sessions, link) {
 		if (session->epoch == device->epoch)
 			continue;
 		session->epoch = device->epoch;
@@ -174,8 +173,7 @@ static void sessions_die(struct wc_device *device)
 	struct wc_session *session;
 
 	spin_lock_bh(&device->lock);
-	list_for_each_entry(session, &device->sessions, link)
-	{
+	list_for_each_entry(session, &device->sessions, link) {
 		if (!session->dead)
 			WRITE_ONCE(session->dead, -ENODEV);
 		wake_up_all(&session->wait);

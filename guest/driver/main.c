@@ -25,9 +25,11 @@ unsigned int wc_max_buffers = 1024;
 module_param_named(max_buffers, wc_max_buffers, uint, 0444);
 MODULE_PARM_DESC(max_buffers, "registered buffers of an open file, within what the host allows (1024)");
 
-unsigned int wc_max_mib = 1024;
+unsigned int wc_max_mib;
 module_param_named(max_mib, wc_max_mib, uint, 0444);
-MODULE_PARM_DESC(max_mib, "MiB of registered buffers of an open file, within what the host allows (1024)");
+MODULE_PARM_DESC(
+	max_mib,
+	"MiB of registered buffers of an open file, within what the host allows (half of the memory)");
 
 unsigned int wc_poll = 1;
 module_param_named(poll, wc_poll, uint, 0644);
@@ -67,8 +69,8 @@ static int check_parameters(void)
 		pr_err("ring_kib=%u isn't a power of two from 4 to 1024\n", wc_ring_kib);
 	else if (wc_max_in_flight < 2 || wc_max_in_flight > WC_MAX_IN_FLIGHT)
 		pr_err("max_in_flight=%u isn't from 2 to %u\n", wc_max_in_flight, WC_MAX_IN_FLIGHT);
-	else if (!wc_max_sessions || !wc_max_buffers || !wc_max_mib || wc_max_buffers > WC_MAX_BUFFERS)
-		pr_err("max_sessions, max_buffers (up to %u) and max_mib can't be 0\n", WC_MAX_BUFFERS);
+	else if (!wc_max_sessions || !wc_max_buffers || wc_max_buffers > WC_MAX_BUFFERS)
+		pr_err("max_sessions and max_buffers (up to %u) can't be 0\n", WC_MAX_BUFFERS);
 	else
 		return 0;
 	return -EINVAL;
@@ -81,6 +83,8 @@ static int __init wc_init(void)
 	if (err)
 		return err;
 	BUILD_BUG_ON(PAGE_SIZE != WINAPI_PAGE_SIZE); /* buffers are counted in VMBus's pages */
+	if (!wc_max_mib)
+		wc_max_mib = (totalram_pages() >> (20 - PAGE_SHIFT)) / 2;
 	wc_wq = alloc_workqueue(KBUILD_MODNAME, WQ_UNBOUND, WQ_MAX_ACTIVE);
 	if (!wc_wq)
 		return -ENOMEM;

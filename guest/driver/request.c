@@ -96,8 +96,7 @@ static void push(struct wc_request *r)
 	device->free_first = r->id & INDEX_MASK;
 	device->in_flight--;
 	device->calls_in_flight -= r->kind != WC_CONTROL;
-	if (waitqueue_active(&device->slot_wait))
-		wake_up_all(&device->slot_wait);
+	wake_up_all(&device->slot_wait);
 }
 
 /* It is over, and its pins are gone: lets go of session and buffers, and of the place in the table. Under lock. */
@@ -216,7 +215,8 @@ static void wind_up(struct wc_request *r)
 static void settle(struct wc_request *r)
 {
 	if (r->state == WC_IN_FLIGHT && r->kind != WC_ASYNC) {
-		smp_store_release(&r->state, WC_ENDED); /* wc_poll_for looks without the lock */
+		/* With its result: wc_request_over looks without the lock. */
+		smp_store_release(&r->state, WC_ENDED);
 		wake_up_all(&r->wait);
 	} else {
 		wind_up(r);
@@ -256,6 +256,7 @@ static void end(struct wc_request *r, int result)
 	if (orphan || r->kind == WC_ASYNC) {
 		wind_up(r);
 	} else {
+		/* As in settle. */
 		smp_store_release(&r->state, WC_ENDED);
 		wake_up_all(&r->wait);
 	}
@@ -488,6 +489,7 @@ int wc_request_cancel(struct wc_session *session, u64 user_data)
 
 bool wc_request_over(const struct wc_request *r)
 {
+	/* Against the release in settle and end: what comes with WC_ENDED is there. */
 	return smp_load_acquire(&r->state) != WC_IN_FLIGHT || READ_ONCE(r->doomed);
 }
 
@@ -525,9 +527,9 @@ int wc_request_wait(struct wc_request *r, u64 plan, enum wc_wait wait, u64 deadl
 		spin_unlock_bh(&device->lock);
 	}
 	err = wc_wait_for(&r->wait, wait, deadline_ns, wc_request_over(r), 0);
-	if (!err && smp_load_acquire(&r->state) == WC_ENDED)
+	if (!err && READ_ONCE(r->state) == WC_ENDED)
 		return 0;
-	return give_up(r, err ? err : r->doomed);
+	return give_up(r, err ? err : READ_ONCE(r->doomed));
 }
 
 /* ---- The end of many ------------------------------------------------------------------------------------------------------------ */
@@ -560,7 +562,8 @@ void wc_limbo_release(struct wc_device *device)
 	device->detached = true;
 	list_splice_init(&device->limbo, &limbo);
 	spin_unlock_bh(&device->lock);
-	list_for_each_entry_safe(pins, next, &limbo, link) wc_pins_free(pins);
+	list_for_each_entry_safe(pins, next, &limbo, link)
+		wc_pins_free(pins);
 }
 
 void wc_requests_end_session(struct wc_session *session, int result)

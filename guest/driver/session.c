@@ -114,7 +114,9 @@ void wc_session_restart(struct wc_session *session)
 		return;
 	err = open_at_host(session);
 	mutex_lock(&session->lock);
-	xa_for_each(&session->buffers, id, buffer) if (!err) err = wc_buffer_share(buffer);
+	xa_for_each(&session->buffers, id, buffer)
+		if (!err)
+			err = wc_buffer_share(buffer);
 	mutex_unlock(&session->lock);
 	if (err)
 		wc_session_shut(session, -ENODEV);
