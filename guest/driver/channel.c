@@ -113,6 +113,7 @@ int wc_channel_open(struct wc_device *device)
 	device->rx_open = true;
 	spin_unlock_bh(&device->rx_lock);
 	spin_lock_bh(&device->tx_lock);
+	device->tx_index = 0;
 	device->tx_open = true;
 	spin_unlock_bh(&device->tx_lock);
 	return 0;
@@ -177,27 +178,51 @@ u32 wc_channel_room_pfns(const struct wc_device *device, u32 message_size)
 	return device->ring_data > rest ? (device->ring_data - rest - 1) / sizeof(u64) : 0;
 }
 
-/* Under tx_lock. -EAGAIN: no room now. */
-static int put_packet(struct wc_device *device, struct wc_request *request, u32 size)
+/*
+ * May a packet go? The bus takes the write index from the ring, where the host may have changed it: looked at before
+ * each packet, which leaves a host the instant between this look and the bus's. Under tx_lock.
+ */
+static int check_outbound(struct wc_device *device)
 {
-	struct wc_pins *pins = request->pins;
-
 	if (!device->tx_open)
 		return -ENODEV;
-	if (!pins || !pins->pfns)
-		return vmbus_sendpacket(device->channel, request->message, size, request->id,
-					VM_PKT_DATA_INBAND, VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED);
-	return vmbus_sendpacket_mpb_desc(device->channel, pins->range,
-					 sizeof(*pins->range) + pins->pfns * sizeof(u64), request->message,
-					 size, request->id);
+	if (READ_ONCE(device->channel->outbound.ring_buffer->write_index) == device->tx_index)
+		return 0;
+	wc_device_break(device, "the host moved our write index");
+	return -ENODEV;
 }
 
-static int try_send(struct wc_device *device, struct wc_request *request, u32 size)
+static void advance(struct wc_device *device, u32 total)
+{
+	device->tx_index = (device->tx_index + total) % device->ring_data;
+}
+
+/* Under tx_lock. -EAGAIN: no room now. */
+static int put_packet(struct wc_device *device, struct wc_request *request, u32 size, u32 total)
+{
+	struct wc_pins *pins = request->pins;
+	int err = check_outbound(device);
+
+	if (err)
+		return err;
+	if (!pins || !pins->pfns)
+		err = vmbus_sendpacket(device->channel, request->message, size, request->id,
+				       VM_PKT_DATA_INBAND, VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED);
+	else
+		err = vmbus_sendpacket_mpb_desc(device->channel, pins->range,
+						sizeof(*pins->range) + pins->pfns * sizeof(u64),
+						request->message, size, request->id);
+	if (!err)
+		advance(device, total);
+	return err;
+}
+
+static int try_send(struct wc_device *device, struct wc_request *request, u32 size, u32 total)
 {
 	int err;
 
 	spin_lock_bh(&device->tx_lock);
-	err = put_packet(device, request, size);
+	err = put_packet(device, request, size, total);
 	spin_unlock_bh(&device->tx_lock);
 	return err;
 }
@@ -216,7 +241,7 @@ static int try_send_wishing(struct wc_device *device, struct wc_request *request
 		set_channel_pending_send_size(device->channel, total);
 		virt_mb(); /* against the host's between its read index and its look at the wish */
 	}
-	err = put_packet(device, request, size);
+	err = put_packet(device, request, size, total);
 	spin_unlock_bh(&device->tx_lock);
 	return err;
 }
@@ -262,7 +287,7 @@ int wc_channel_send(struct wc_device *device, struct wc_request *request, u32 si
 		return -EMSGSIZE;
 	trace_winapi_send(device->number, request->id, request->sent.type, request->sent.api,
 			  request->sent.method, size, pfns);
-	err = try_send(device, request, size);
+	err = try_send(device, request, size, total);
 	if (err == -EAGAIN && wait != WC_NO_WAIT)
 		err = send_when_room(device, request, size, total, wait, deadline_ns);
 	return err;
@@ -284,12 +309,15 @@ bool wc_channel_send_cancel(struct wc_device *device, u64 id, u64 session_id, u6
 		},
 		.body.request_id = request_id,
 	};
-	int err = -ENODEV;
+	int err;
 
 	spin_lock_bh(&device->tx_lock);
-	if (device->tx_open)
+	err = check_outbound(device);
+	if (!err)
 		err = vmbus_sendpacket(device->channel, &message, sizeof(message), id, VM_PKT_DATA_INBAND,
 				       VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED);
+	if (!err)
+		advance(device, packet_size(sizeof(message), 0));
 	spin_unlock_bh(&device->tx_lock);
 	return err != -EAGAIN;
 }

@@ -191,10 +191,8 @@ static void broken(struct work_struct *work)
 
 void wc_device_break(struct wc_device *device, const char *why)
 {
-	dev_err_ratelimited(&device->dev, "%s: unusable until the host offers it anew\n", why);
-	device->rx_open = false; /* the caller has rx_lock */
-	set_channel_read_mode(device->channel, HV_CALL_DIRECT);
-	queue_work(wc_wq, &device->broken);
+	if (queue_work(wc_wq, &device->broken))
+		dev_err_ratelimited(&device->dev, "%s: unusable until the host offers it anew\n", why);
 }
 
 /* ---- Probe and remove ------------------------------------------------------------------------------------------------------- */

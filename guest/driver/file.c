@@ -17,7 +17,12 @@ int wc_take_struct(void *to, size_t our_size, u64 address, size_t size)
 
 int wc_give_struct(u64 address, size_t size, const void *from, size_t our_size)
 {
-	return copy_to_user((void __user *)(unsigned long)address, from, min(size, our_size)) ? -EFAULT : 0;
+	void __user *to = (void __user *)(unsigned long)address;
+
+	if (copy_to_user(to, from, min(size, our_size)))
+		return -EFAULT;
+	/* What only a newer caller knows is nothing here. */
+	return size > our_size && clear_user(to + our_size, size - our_size) ? -EFAULT : 0;
 }
 
 /* ---- ioctls ---------------------------------------------------------------------------------------------------------------- */

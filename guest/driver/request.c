@@ -6,6 +6,7 @@
  * The host is told to stop a request that nobody waits for any more, and its memory and its place in the table are
  * kept until the reply comes, or the channel is closed.
  */
+#include <linux/slab.h>
 #include <linux/vmalloc.h>
 
 #include "trace.h"
@@ -391,6 +392,7 @@ static void take_reply(struct wc_request *r, const struct winapi_msg_header *h, 
 	r->status = h->status;
 	r->out_size = h->inline_size;
 	r->host_ns = h->host_ns;
+	r->session_id = h->session_id;
 	if (r->kind != WC_ASYNC)
 		memcpy(r->message, data, h->inline_size);
 	else if (r->record && h->inline_size > r->record->capacity)

@@ -38,6 +38,10 @@ int wc_rpc(struct wc_device *device, struct wc_session *session, u16 type, const
 		err = r->result ? r->result : wc_status_errno(r->status);
 	if (!err && r->out_size != out_size)
 		err = -EPROTO;
+	/* A new session's id is in both header and data. */
+	if (!err && type == WINAPI_MSG_SESSION_OPEN &&
+	    memcmp(r->message, &r->session_id, sizeof(r->session_id)))
+		err = -EPROTO;
 	if (!err)
 		memcpy(out, r->message, out_size);
 	wc_request_drop(r);

@@ -168,6 +168,7 @@ struct wc_request {
 	u32 status;
 	u32 out_size;
 	u64 host_ns;
+	u64 session_id; /* the reply's */
 	wait_queue_head_t wait;
 	struct work_struct finish;
 	struct wc_device *device;
@@ -234,6 +235,7 @@ struct wc_device {
 
 	spinlock_t tx_lock;
 	bool tx_open;
+	u32 tx_index; /* where the next packet goes: the ring says so too, but the host can write there */
 	u32 tx_wanted; /* bytes that somebody waits for; 0: nobody waits */
 	u32 tx_waiters;
 	wait_queue_head_t tx_wait;
@@ -279,7 +281,7 @@ int wc_enter(struct wc_device *device);
 void wc_leave(struct wc_device *device);
 /* For users: waits, killable, until it runs. Nothing is kept: whatever they do next may find it gone. */
 int wc_await_running(struct wc_device *device);
-/* The host broke the ring: ends all calls; the device stays unusable until it is offered anew. */
+/* The host broke the ring: work ends all calls; the device stays unusable until it is offered anew. Any context. */
 void wc_device_break(struct wc_device *device, const char *why);
 
 /* channel.c */
