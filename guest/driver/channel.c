@@ -3,12 +3,10 @@
  * The rings. hv_vmbus keeps them and signals by VMBus's rules: the host on empty to non-empty with its mask clear,
  * and when room that it waits for appears. Here: when they may be touched, who waits for room, and polling.
  *
- * The host can write anything into them at any time. From the outbound ring only the bus reads (one index). From
- * the inbound ring each packet's descriptor is read once into a copy, which is checked; the payload is copied by
- * request.c before anything in it counts.
+ * The host can write anything into them at any time, our own write index too, so that is compared with what it has to
+ * be before each packet. From the inbound ring each packet's descriptor is read once into a copy, which is checked;
+ * the payload is copied by request.c before anything in it counts.
  */
-#include <linux/io.h>
-
 #include "trace.h"
 #include "wc.h"
 
