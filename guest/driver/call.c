@@ -27,7 +27,7 @@ static int check(const struct wc_device *device, const struct winapi_ioc_call *c
 		return -EINVAL;
 	if (batch && !(device->info.features & WINAPI_FEATURE_BATCH))
 		return -EOPNOTSUPP;
-	if (call->in_size > device->info.max_inline || call->buffer_count > WINAPI_MAX_BUFFERS)
+	if (call->in_size > device->info.max_inline || call->buffer_count > device->info.max_buffers_per_call)
 		return -E2BIG;
 	return 0;
 }

@@ -53,8 +53,8 @@ int wc_rpc(struct wc_device *device, struct wc_session *session, u16 type, const
 static bool hello_sane(const struct winapi_hello_reply *h)
 {
 	return h->version == WINAPI_VERSION_1 && h->max_in_flight && h->max_sessions && h->max_buffers &&
-	       h->max_inline == WINAPI_MAX_INLINE && h->max_buffers_per_call == WINAPI_MAX_BUFFERS &&
-	       h->max_buffer_size && h->max_bytes && h->max_chunks && !h->reserved;
+	       h->max_inline && h->max_buffers_per_call && h->max_buffer_size && h->max_bytes &&
+	       h->max_chunks && !h->reserved;
 }
 
 /* Within what both sides allow. */
@@ -71,8 +71,8 @@ static void take_limits(struct wc_device *device, const struct winapi_hello_repl
 	info->features = h->features & WINAPI_FEATURES_V1;
 	info->ring_size = device->ring_data;
 	info->max_in_flight = in_flight - min(in_flight / 4, RESERVE);
-	info->max_inline = h->max_inline;
-	info->max_buffers_per_call = h->max_buffers_per_call;
+	info->max_inline = min(h->max_inline, WINAPI_MAX_INLINE);
+	info->max_buffers_per_call = min_t(u32, h->max_buffers_per_call, WINAPI_MAX_BUFFERS);
 	info->max_batch = min(h->max_batch, WINAPI_MAX_BATCH);
 	info->max_buffers = min(h->max_buffers, wc_max_buffers);
 	info->max_buffer_size = min_t(u64, h->max_buffer_size, WINAPI_MAX_BUFFER_SIZE);
