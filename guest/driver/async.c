@@ -51,7 +51,8 @@ static void watch(struct wc_device *device, u64 deadline)
 	if (deadline == U64_MAX)
 		return;
 	spin_lock_bh(&device->lock);
-	wc_reap_by(device, deadline);
+	if (!device->halted) /* else it has ended, and nothing may start the reaper again */
+		wc_reap_by(device, deadline);
 	spin_unlock_bh(&device->lock);
 }
 

@@ -312,6 +312,7 @@ WC_REMOVE_TYPE wc_remove(struct hv_device *hv)
 	stop(device, -ENODEV); /* it may have opened the channel meanwhile */
 	set_state(device, WC_GONE, -ENODEV);
 	sessions_die(device);
+	cancel_delayed_work_sync(&device->reaper);
 	detach(device);
 	wc_channel_forget(device);
 	hv_set_drvdata(hv, NULL);

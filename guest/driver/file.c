@@ -76,8 +76,8 @@ static long wc_ioctl(struct file *file, unsigned int command, unsigned long argu
 	int err = wc_session_check(session);
 
 #define WITHOUT_SIZE(c) ((c) & ~(_IOC_SIZEMASK << _IOC_SIZESHIFT))
-	if (command == WINAPI_IOC_SHUTDOWN && (!err || err == -ECANCELED))
-		return ioc_shutdown(session);
+	if (command == WINAPI_IOC_SHUTDOWN)
+		return err && err != -ECANCELED ? err : ioc_shutdown(session);
 	if (!size)
 		return -ENOTTY;
 	switch (command_type) {
