@@ -86,7 +86,9 @@ struct winapi_ioc_call {
 /*
  * IOC_SUBMIT starts calls whose ends are read() from the file; `out` is unused, out_capacity says how much
  * room the caller has. Returns how many were started, or the error of the first; it never waits for a
- * call to end, but starts fewer (-EAGAIN: none). One signal at most goes to the host.
+ * call to end, but starts fewer (-EAGAIN: none), as it does when max_in_flight records are unread. For
+ * room in the ring, which comes without any call's end, it waits unless O_NONBLOCK is set. The host is signalled
+ * when the ring was empty, so once for a row of calls that it doesn't take meanwhile.
  */
 struct winapi_ioc_submit {
 	__u64 calls; /* array of struct winapi_ioc_call, call_size bytes apart */
@@ -119,7 +121,7 @@ struct winapi_ioc_cancel {
  * IOC_ALLOC: `length` bytes of zeroed memory of the driver's, shared with the host. mmap() the file at
  * `map_offset` for `map_size` bytes (whole pages, MAP_SHARED) to reach it. Mappings keep the memory, not
  * the sharing. -E2BIG: above max_buffer_size; -ENOSPC: over max_buffers or max_bytes, or the host shares
- * no more.
+ * no more; -ETIMEDOUT: the host doesn't answer (the memory comes back when it does); -EINTR: a signal that kills.
  */
 struct winapi_ioc_alloc {
 	__u64 length;
@@ -141,7 +143,10 @@ struct winapi_ioc_register {
 	__u32 id; /* result, never 0 */
 };
 
-/* IOC_FREE: the host lets go, then the pages do. -EBUSY: a call in flight uses it; -ENOENT: unknown id. */
+/*
+ * IOC_FREE: the host lets go, then the pages do. -EBUSY: a call in flight uses it; -ENOENT: unknown id. 0 comes when
+ * that has happened, or after a while without the host's answer: then the pages stay pinned until it comes.
+ */
 struct winapi_ioc_free {
 	__u32 id;
 	__u32 reserved;

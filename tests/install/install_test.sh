@@ -24,7 +24,7 @@ check() { # NAME COMMAND...
 	fi
 }
 
-echo 1..9
+echo 1..11
 check "meson install" meson install -C "$build" --no-rebuild --destdir "$root"
 pc=$(find "$root" -name winapi.pc)
 prefix=$root$(sed -n 's/^prefix=//p' "$pc")
@@ -42,4 +42,13 @@ export PKG_CONFIG_SYSROOT_DIR="$root" PKG_CONFIG_PATH="${pc%/*}"
 check "a C++ program builds by pkg-config" g++ -Wall -Wextra -Werror -o "$root/consumer" \
 	"$source/tests/install/consumer.cpp" $(pkg-config --cflags --libs winapi)
 check "and runs" env LD_LIBRARY_PATH="$libdir" WINAPI_HOSTD="$prefix/libexec/winapi-hostd" "$root/consumer"
+dkms=$(find "$root/usr/src" -name dkms.conf)
+check "udev rule and module sources" sh -c "test -n '$dkms' && find '$root' -path '*udev/rules.d*' | grep -q winapi.rules"
+headers=$(find /lib/modules -name build 2>/dev/null | head -n 1)
+if [ -n "$headers" ]; then
+	check "the module builds from what was installed" make -C "${dkms%/*}/guest/driver" KDIR="$headers" -j2 modules
+else
+	n=$((n + 1))
+	echo "ok $n - the module builds from what was installed # SKIP no kernel headers here"
+fi
 exit $failed
