@@ -1,23 +1,31 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that a goal of the Makefile needs, by name, when they are missing.
-# Usage: scripts/install-deps.sh demo|check|bench
+# Usage: scripts/install-deps.sh demo|check|bench|check-vm|check-vm-debug
 set -eu
 
 build="gcc libc6-dev make meson ninja-build pkg-config libinih-dev libjansson-dev"
+vm="libcmocka-dev python3 qemu-system-x86 seabios linux-image-amd64 linux-headers-amd64 busybox-static kmod zstd
+	debootstrap"
 case "${1:-}" in
 demo)
 	packages="$build"
 	;;
 check)
 	packages="$build clang clang-format libclang-rt-14-dev libcmocka-dev valgrind scdoc gnuplot-nox \
-		python3 strace g++ bash patch"
+		python3 strace g++ bash patch $vm"
+	;;
+check-vm)
+	packages="$build $vm"
+	;;
+check-vm-debug)
+	packages="$build $vm linux-source flex bison bc libelf-dev"
 	;;
 bench)
 	packages="$build libzmq3-dev libnng-dev libqb-dev gnuplot-nox python3"
 	;;
 *)
-	echo "usage: $0 demo|check|bench" >&2
+	echo "usage: $0 demo|check|bench|check-vm|check-vm-debug" >&2
 	exit 2
 	;;
 esac

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Runs the suites that need a guest, and counts test cases.
 
-Usage: tests/vm/check.py [--build DIR] [--kernel LINE ...] [--suite NAME ...] [--set SET] [--verbose]
+Usage: tests/vm/check.py [--build DIR] [--kernel LINE]... [--suite NAME]... [--set SET] [--verbose]
 
 The last line is "N passed, N failed, N skipped"; the exit status is 0 only when none failed. What was counted goes
 to vm.json in the build directory.
@@ -107,9 +107,18 @@ class Reader:
         self.dmesg = None
 
 
-def guest_files(guest, build, suites):
-    for name in ("lib.sh", "run.sh"):
-        guest.file("script" if name == "run.sh" else name, os.path.join(HERE, "guest", name))
+def machine_of(build, line, suites, stock=(), **more):
+    """With the driver for a kernel, if any suite wants it, what the suites need, and more of the kernel's own modules."""
+    kernel = kernels.kernel(line)
+    modules = kernel.modules("hv_vmbus", "hyperv_keyboard", "evdev", *stock)
+    if any(suite.driver for suite in suites):
+        modules.append(kernels.build_module(line))
+    made = Machine(build, os.path.join(build, "vm", line), kernel, modules, configs=CONFIGS,
+                   programs={"vm_backend": os.path.join(build, "tests/vm/backend/vm_backend"),
+                             "vm_vsock": os.path.join(build, "tests/vm/guest/vm_vsock")}, **more)
+    guest = made.guest
+    guest.file("script", os.path.join(HERE, "guest/run.sh"))
+    guest.file("lib.sh", os.path.join(HERE, "guest/lib.sh"))
     for suite in suites:
         guest.text("suites/" + suite.name, ". /lib.sh\n" + suite.script)
         guest.text("suites/" + suite.name + ".sh", "backend='%s'\ndriver=%d\ntimeout=%d\n"
@@ -117,18 +126,14 @@ def guest_files(guest, build, suites):
     guest.text("suites/order", "".join(suite.name + "\n" for suite in suites))
     for path in PROGRAMS + tuple(path for suite in suites for path in suite.programs):
         guest.program("bin/" + os.path.basename(path), os.path.join(build, path))
+    return made
 
 
 def boot(build, line, suites, counts, verbose):
     """One machine through as many suites as it gets; returns those that it didn't come to."""
-    kernel = kernels.kernel(line)
-    stock = [] if not any(suite.driver for suite in suites) else [kernels.build_module(line)]
-    modules = kernel.modules("hv_vmbus", "hyperv_keyboard", "evdev") + stock
-    guest = Machine(build, os.path.join(build, "vm", line), kernel, modules, configs=CONFIGS,
-                    programs={"vm_backend": os.path.join(build, "tests/vm/backend/vm_backend")})
-    guest_files(guest.guest, build, suites)
-    reader = Reader("%s (Linux %s)" % (line, kernel.version), counts, verbose)
-    status, output = guest.run(BOOT_SECONDS + sum(suite.timeout + 60 for suite in suites), echo=reader.line)
+    made = machine_of(build, line, suites)
+    reader = Reader("%s (Linux %s)" % (line, made.kernel.version), counts, verbose)
+    status, output = made.run(BOOT_SECONDS + sum(suite.timeout + 60 for suite in suites), echo=reader.line)
     rest = [suite for suite in suites if suite.name not in reader.done]
     if status == 0 and not rest:
         return []
@@ -161,7 +166,8 @@ def gate(counts, build):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", default="build")
-    parser.add_argument("--kernel", action="append", choices=kernels.LINES, help="%s is the default" % kernels.DEFAULT)
+    parser.add_argument("--kernel", action="append", choices=list(kernels.LINES) + [kernels.DEBUG, "every"],
+                        help="every: all of Debian's; %s is the default" % kernels.DEFAULT)
     parser.add_argument("--suite", action="append", help="these suites alone")
     parser.add_argument("--set", default="all", help="suites that belong there")
     parser.add_argument("--verbose", action="store_true", help="all that the machine prints")
@@ -169,14 +175,15 @@ def main():
     build, counts = os.path.abspath(arguments.build), Counts()
     chosen = [suite for suite in SUITES
               if (suite.name in arguments.suite if arguments.suite else arguments.set in suite.sets)]
-    for line in arguments.kernel or [kernels.DEFAULT]:
+    lines = arguments.kernel or [kernels.DEFAULT]
+    for line in kernels.LINES if "every" in lines else lines:
         rest = chosen
         while rest:
             rest = boot(build, line, rest, counts, arguments.verbose)
     seen = gate(counts, build)
     for name in sorted(set(FIGURES) - seen) if arguments.set == "all" and not arguments.suite else []:
         counts.fail("figure %s wasn't counted" % name)
-    print("%s" % ("on /dev/kvm" if kvm_works(build) else "on nested QEMU TCG: /dev/kvm isn't there or runs no guests"))
+    print("on /dev/kvm" if kvm_works(build) else "on nested QEMU TCG: /dev/kvm isn't there or runs no guests")
     print("%d passed, %d failed, %d skipped" % (counts.passed, counts.failed, counts.skipped))
     return 1 if counts.failed or not counts.passed else 0
 

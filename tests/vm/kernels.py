@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Debian's kernels: images, modules and headers, and winapi_client.ko for each.
 
-Usage: tests/vm/kernels.py [LINE ...]      all of LINES when none is named
+Usage: tests/vm/kernels.py [LINE ...]      all of Debian's when none is named
 
 The machine's own kernel packages serve for bookworm. Any other release's headers want that release's compiler, so
 each gets a small Debian of its own below build-vm/, where the image is unpacked too; both are fetched from the
@@ -16,13 +16,15 @@ import shutil
 import subprocess
 import sys
 
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
 CACHE = os.path.join(TOP, "build-vm")
 SOURCES = ("guest/driver", "include", "common")
 
 # kernel line: Debian's release, None for the packages of this machine
 LINES = {"5.10": "bullseye", "6.1": None, "6.12": "trixie", "sid": "sid"}
 DEFAULT = "6.1"
+DEBUG = "debug"  # built here from Debian's source with debug.config: KASAN, lockdep, kmemleak and more
 
 
 def run(command, log, **kwargs):
@@ -130,6 +132,32 @@ def release(line):
     return root
 
 
+# ---- The debug kernel -----------------------------------------------------------------------------------------------
+
+def debug_kernel():
+    """The tree it was built in, with the bus's modules where a distribution would put them."""
+    root, log = os.path.join(CACHE, DEBUG), os.path.join(CACHE, DEBUG + ".log")
+    config = os.path.join(HERE, "debug.config")
+    source = max(glob.glob("/usr/src/linux-source-*.tar.xz"), key=numbers)
+    stamp = os.path.join(root, "built-with")
+    with open(config) as f:
+        wanted = source + "\n" + f.read()
+    if os.path.exists(stamp) and open(stamp).read() == wanted:
+        return Kernel(os.path.join(root, "image"))
+    os.makedirs(root, exist_ok=True)
+    if not os.path.exists(os.path.join(root, "Makefile")):
+        run(["tar", "xf", source, "-C", root, "--strip-components=1"], log)
+    run(["make", "-s", "-C", root, "tinyconfig"], log)
+    run(["scripts/kconfig/merge_config.sh", "-m", ".config", config], log, cwd=root)
+    for goal in (["olddefconfig"], ["vmlinux", "modules"], ["modules_install", "INSTALL_MOD_PATH=" + os.path.join(root, "image")]):
+        run(["make", "-s", "-j2", "-C", root, "LOCALVERSION=-amd64"] + goal, log)
+    version = os.path.basename(glob.glob(os.path.join(root, "image/lib/modules/*"))[0])
+    shutil.copy(os.path.join(root, "vmlinux"), os.path.join(root, "image/lib/modules", version, "vmlinuz"))
+    with open(stamp, "w") as f:
+        f.write(wanted)
+    return Kernel(os.path.join(root, "image"))
+
+
 # ---- The driver -----------------------------------------------------------------------------------------------------
 
 def copy_sources(to):
@@ -138,6 +166,8 @@ def copy_sources(to):
 
 
 def kernel(line):
+    if line == DEBUG:
+        return debug_kernel()
     return Kernel(os.path.join(release(line), "image")) if LINES[line] else Kernel()
 
 
@@ -145,32 +175,31 @@ def build_module(line):
     """winapi_client.ko for a kernel; warnings are errors."""
     found = kernel(line)
     # Without kernel-doc, which wants Perl or Python of the release's.
-    make = ("make -j2 -C /lib/modules/%s/build M=%s/guest/driver W=1 KCFLAGS=-Werror cmd_checkdoc= "
+    make = ("make -j2 -C %s M=%s/guest/driver W=1 KCFLAGS=-Werror cmd_checkdoc= "
             "modules")
     log = os.path.join(CACHE, line + ".module.log")
     os.makedirs(CACHE, exist_ok=True)
     if os.path.exists(log):
         os.unlink(log)
-    if LINES[line]:
+    if LINES.get(line):
         source = os.path.join(CACHE, line, "winapi")
         if not os.path.exists(source):
             subprocess.run(as_root(["install", "-d", "-o", str(os.geteuid()), source]), check=True)
         copy_sources(source)
-        in_chroot(os.path.join(CACHE, line), make % (found.version, "/winapi"), log)
+        in_chroot(os.path.join(CACHE, line), make % ("/lib/modules/%s/build" % found.version, "/winapi"), log)
     else:
-        source = os.path.join(CACHE, line)
+        source = os.path.join(CACHE, line, "winapi")
         copy_sources(source)
-        run((make % (found.version, source)).split(), log)
+        run((make % (os.path.join(found.root, "lib/modules", found.version, "build"), source)).split(), log)
     return os.path.join(source, "guest/driver/winapi_client.ko")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("line", nargs="*", metavar="LINE", help=" ".join(LINES))
+    parser.add_argument("line", nargs="*", metavar="LINE", help="%s, or %s" % (", ".join(LINES), DEBUG))
     for line in parser.parse_args().line or LINES:
         print("%s: Linux %s" % (line, kernel(line).version), flush=True)
-        if os.path.exists(os.path.join(TOP, "guest/driver/Kbuild")):
-            print("%s: %s" % (line, build_module(line)), flush=True)
+        print("%s: %s" % (line, build_module(line)), flush=True)
 
 
 if __name__ == "__main__":

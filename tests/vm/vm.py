@@ -171,19 +171,20 @@ class Machine:
     """
     Set up `guest`, a Tree that has an init and lacks a /script, then run it once.
     build: a meson build directory; work: where this machine's files go; modules: paths, loaded by init in this order.
-    programs: those of the host's side, name and path.
+    programs: those of the host's side, name and path; beside: a line of shell that runs there first; options: for the VMM.
     """
 
     def __init__(self, build, work, kernel=None, modules=(), programs=None, backend="winapi-hostd --config $D/hostd.conf",
-                 configs=None, cpus=2, memory=1024, append=""):
+                 configs=None, beside=":", options="", cpus=2, memory=1024, append=""):
         os.makedirs(work, exist_ok=True)
-        self.build, self.work, self.backend = build, work, backend
+        self.build, self.work, self.backend, self.beside = build, work, backend, beside
         self.kernel = kernel or Kernel()
         self.configs = configs or {"hostd.conf": ""}
         self.programs = dict(programs or {}, vmm=os.path.join(build, "tests/vm/vmm"),
                              **{"winapi-hostd": os.path.join(build, "host/linux/winapi-hostd")})
         self.vmm = ("vmm --kernel %%s --initrd %%s --memory %d --cpus %d --append 'console=ttyS0 nokaslr mitigations=off "
-                    "panic=-1 panic_on_oops=1 reboot=t pci=off quiet loglevel=1 log_buf_len=4M %s'" % (memory, cpus, append))
+                    "panic=-1 panic_on_oops=1 reboot=t pci=off quiet loglevel=1 log_buf_len=4M %s' %s"
+                    % (memory, cpus, append, options))
         self.vmlinux = os.path.join(work, "vmlinux")
         extract_vmlinux(self.kernel.image, self.vmlinux)
         self.guest = Tree()
@@ -203,7 +204,7 @@ class Machine:
         return int(ended.group(1)) if ended else None, output
 
     def host_script(self, folder, kernel, initrd):
-        return "D=%s\n" % folder + HOST.replace("$BACKEND", self.backend).replace("$VMM", self.vmm % (kernel, initrd))
+        return "D=%s\n%s\n" % (folder, self.beside) + HOST.replace("$BACKEND", self.backend).replace("$VMM", self.vmm % (kernel, initrd))
 
     def direct_command(self):
         """In a process group of its own, with PATH to the programs."""
@@ -226,7 +227,7 @@ class Machine:
         host.text("host", "cp /configs/* /tmp\n" + self.host_script("/tmp", "/vmlinux", "/guest.cpio"))
         for name, extra in self.configs.items():
             host.text("configs/" + name, TRUSTING % (extra, 0), 0o644)
-        host.modules(stock.modules("irqbypass", "kvm", "ccp", "kvm_amd"), {"kvm-amd": "nested=0"})
+        host.modules(stock.modules("irqbypass", "kvm", "ccp", "kvm_amd", "vhost_vsock"), {"kvm-amd": "nested=0"})
         for name, path in self.programs.items():
             host.program("bin/" + name, path)
         host.file("vmlinux", self.vmlinux)

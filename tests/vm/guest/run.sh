@@ -6,7 +6,7 @@ value() {
 	sed -n "s/^$1:* *\([0-9]*\).*/\1/p" /proc/vmstat /proc/meminfo
 }
 
-# Between processes that end, RCU and per-CPU caches memory moves; so this is asked until it is calm.
+# Memory moves for a while after processes end, by RCU and per-CPU caches: this is looked at until it is calm.
 remember() {
 	echo 3 >/proc/sys/vm/drop_caches
 	slab=$(value SUnreclaim)
@@ -28,7 +28,7 @@ left() {
 	tries=0
 	until calm; do
 		tries=$((tries + 1))
-		[ $tries -lt 60 ] || break
+		[ $tries -lt 20 ] || break
 		usleep 250000
 	done
 	if calm; then
@@ -54,6 +54,7 @@ watchdog() {
 	sleeper=$!
 	wait $sleeper
 	echo "not ok - no end within $1 s"
+	echo 1 >/proc/sys/kernel/printk
 	echo w >/proc/sysrq-trigger
 	echo "=== dmesg"
 	dmesg
@@ -72,12 +73,12 @@ suite() {
 	remember
 	sh /suites/$1
 	status=$?
+	kill $dog
+	wait $dog
 	[ $status = 0 ] || echo "not ok - the suite's script: status $status"
 	start winapi-hostd --config '$D/hostd.conf'
 	if [ $driver = 1 ]; then ready; fi
 	left $1
-	kill $dog
-	wait $dog
 	echo "=== dmesg"
 	dmesg -c
 }
@@ -89,6 +90,7 @@ tester:x:1000:
 winapi:x:900:tester" >/etc/group
 chmod 1777 /tmp
 chmod 666 /dev/null
+echo 4 >/proc/sys/vm/drop_caches # from now on without a word in the log
 for name in $(cat /suites/order); do
 	echo "=== suite $name"
 	suite $name

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Hardware-reduced ACPI: RSDP, XSDT, FADT, MADT and a DSDT with two devices, VMBus and the serial port. VMBus
+ * Hardware-reduced ACPI: RSDP, XSDT, FADT, MADT and a DSDT with VMBus, the serial port and perhaps vsock. VMBus
  * hangs below a module device with an MMIO window, as in a generation 2 VM of Hyper-V. AML by ACPI 6.4,
  * chapter 20.
  */
@@ -157,6 +157,22 @@ static void serial_device(struct aml *aml)
 	end(aml, device);
 }
 
+static void vsock_device(struct aml *aml)
+{
+	/* Memory32Fixed, read and write; then an extended interrupt, edge, active high. */
+	uint8_t resources[12 + 9] = { 0x86, 9, 0, 1 };
+	const uint8_t interrupt[9] = { 0x89, 6, 0, 3, 1, VSOCK_IRQ };
+	uint8_t *device = begin_device(aml, "VSCK");
+
+	put32(resources + 4, (uint32_t)VSOCK_MMIO);
+	put32(resources + 8, VSOCK_MMIO_SIZE);
+	memcpy(resources + 12, interrupt, sizeof(interrupt));
+	name_string(aml, "_HID", "LNRO0005"); /* virtio-mmio */
+	name_byte(aml, "_UID", 2);
+	name_resources(aml, resources, sizeof(resources));
+	end(aml, device);
+}
+
 static void build_dsdt(void)
 {
 	struct aml aml = { tables + DSDT + 36 };
@@ -164,6 +180,8 @@ static void build_dsdt(void)
 
 	module_device(&aml);
 	serial_device(&aml);
+	if (vsock_present())
+		vsock_device(&aml);
 	end(&aml, scope);
 	finish(tables + DSDT, "DSDT", (uint32_t)(aml.at - (tables + DSDT)), 2);
 }

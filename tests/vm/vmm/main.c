@@ -70,6 +70,7 @@ struct arguments {
 	const char *initrd;
 	const char *append;
 	uint64_t megabytes;
+	uint64_t vsock_cid; /* 0: none */
 };
 
 static struct arguments parse(int argc, char **argv)
@@ -98,6 +99,8 @@ static struct arguments parse(int argc, char **argv)
 			vmm.socket = optarg;
 		else if (option == 'C')
 			control_open(optarg);
+		else if (option == 'v')
+			a.vsock_cid = strtoul(optarg, NULL, 10);
 		else
 			exit(2);
 	}
@@ -106,7 +109,8 @@ static struct arguments parse(int argc, char **argv)
 		fprintf(stderr,
 			"usage: vmm --kernel FILE --initrd FILE [--append TEXT] [--memory MIB, 64 to 2048] "
 			"[--cpus 1 to %u] [--socket PATH of a vmbus-user back-end] "
-			"[--control FIFO for what the guest tells the host]\n",
+			"[--control FIFO for what the guest tells the host] "
+			"[--vsock CID]\n",
 			MAX_CPUS);
 		exit(2);
 	}
@@ -126,6 +130,8 @@ int main(int argc, char **argv)
 		create_cpu(i);
 	synic_init();
 	counters_init();
+	if (a.vsock_cid)
+		vsock_init(a.vsock_cid);
 	boot_cpu(vmm.vcpu[0].fd, boot_load(a.kernel, a.initrd, a.append));
 	frontend_init();
 	if (vmm.socket && pthread_create(&frontend, NULL, frontend_run, NULL))

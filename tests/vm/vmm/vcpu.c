@@ -84,6 +84,22 @@ static void on_port(struct kvm_run *run)
 	}
 }
 
+static void on_mmio(struct kvm_run *run)
+{
+	uint64_t at = run->mmio.phys_addr - VSOCK_MMIO;
+	bool vsock = vsock_present() && at < VSOCK_MMIO_SIZE && run->mmio.len == sizeof(uint32_t);
+	uint32_t value;
+
+	if (vsock && run->mmio.is_write) {
+		memcpy(&value, run->mmio.data, sizeof(value));
+		vsock_write(at, value);
+	} else if (!run->mmio.is_write) {
+		memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
+		value = vsock ? vsock_read(at) : UINT32_MAX;
+		memcpy(run->mmio.data, &value, sizeof(value));
+	}
+}
+
 /* HvPostMessage: connection, padding, message type, size, then up to 240 bytes. */
 static uint64_t post_message(uint64_t gpa)
 {
@@ -138,8 +154,7 @@ static void on_exit_of(struct vcpu *vcpu)
 		on_port(run);
 		break;
 	case KVM_EXIT_MMIO:
-		if (!run->mmio.is_write)
-			memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
+		on_mmio(run);
 		break;
 	case KVM_EXIT_HYPERV:
 		on_hyperv(vcpu);

@@ -11,6 +11,7 @@
  *	serial.c    the console
  *	synic.c     interrupts and messages to the guest
  *	counters.c  how often a CPU has left the guest
+ *	vsock.c     AF_VSOCK by vhost, for bench-vm
  *	control.c   lines from the guest to the test's host side
  *	frontend.c  vmbus-user: records, reconnect
  *	belief.c    what the guest believes about its bus, from the messages that pass
@@ -92,6 +93,15 @@ uint32_t counters_kvm_exits(void);
 /* control.c */
 void control_open(const char *path);
 void control_out(uint8_t byte);
+
+/* vsock.c: at this address, with this interrupt */
+#define VSOCK_MMIO 0xd0000000ull
+#define VSOCK_MMIO_SIZE 0x200u
+#define VSOCK_IRQ 6u
+void vsock_init(uint64_t guest_cid);
+bool vsock_present(void);
+void vsock_write(uint64_t at, uint32_t value);
+uint32_t vsock_read(uint64_t at);
 
 /* frontend.c */
 void frontend_init(void);
