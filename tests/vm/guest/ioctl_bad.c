@@ -84,10 +84,16 @@ static void sizes(const struct ioctl_kind *k)
 	int honest;
 
 	if (_IOC_DIR(k->request) == _IOC_READ) {
+		unsigned int behind = 0;
+
 		memset(big, 0xee, sizeof(big));
 		check_error(device(fd, resized(k->request, BETWEEN_SIZES), big), 0, "%s, longer than it is",
 			    k->name);
-		check(big[0] != 0xee, "which is filled in");
+		for (unsigned int i = k->size; i < BETWEEN_SIZES; i++)
+			behind |= big[i];
+		check(big[0] != 0xee && !behind, "it is filled in, with zeros behind it");
+		check_error(device(fd, resized(k->request, BETWEEN_SIZES), plain + 3 * PAGE - k->size),
+			    -EFAULT, "%s, longer than what is mapped", k->name);
 		return;
 	}
 	fill_zeros(k, big, sizeof(big));
