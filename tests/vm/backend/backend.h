@@ -90,6 +90,7 @@ struct backend {
 	/* device.c */
 	bool small; /* says so in HELLO: BACKEND_SMALL_* */
 	struct vmbus_channel *channel; /* the one offered now */
+	struct vmbus_channel *second; /* of BACKEND_SECOND; NULL: not offered */
 	uint32_t ring_gpadl; /* the last that it was opened with */
 	bool deaf; /* reads its ring no more */
 	bool polls; /* as told by BACKEND_POLL */

@@ -23,6 +23,7 @@ enum backend_method {
 	BACKEND_COUNTERS, /* nothing -> backend_counters */
 	BACKEND_HOLD, /* u32: masks, holds that many calls and batches back, then answers all at once. 0: now */
 	BACKEND_POLL, /* u32: 1 keeps the ring masked and polls it, 0 ends that */
+	BACKEND_SECOND, /* u32: 1 offers another device, always honest, 0 takes it back */
 	BACKEND_LIST, /* u32 first -> names of scenarios from there on, each NUL-terminated */
 };
 

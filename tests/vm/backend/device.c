@@ -174,6 +174,8 @@ static void answer_cancel(struct backend *b, const struct event *e)
 	reply_with(b, e, status, NULL, 0);
 }
 
+static void second_offer(struct backend *b);
+
 static void answer_control(struct backend *b, const struct event *e)
 {
 	uint32_t value;
@@ -200,6 +202,14 @@ static void answer_control(struct backend *b, const struct event *e)
 		break;
 	case BACKEND_POLL:
 		b->polls = value;
+		break;
+	case BACKEND_SECOND:
+		if (value && !b->second)
+			second_offer(b);
+		else if (!value && b->second)
+			vmbus_channel_rescind(b->second);
+		if (!value)
+			b->second = NULL;
 		break;
 	default:
 		reply_with(b, e, WINAPI_STATUS_UNKNOWN_METHOD, NULL, 0);
@@ -441,16 +451,52 @@ static void kicked(void *device, struct vmbus_channel *channel)
 		device_poll(b);
 }
 
+static struct vmbus_channel *put_up(struct backend *b, char instance, const struct vmbus_device_ops *ops)
+{
+	static const uint8_t type[16] = WINAPI_INTERFACE_GUID_BYTES;
+	struct vmbus_offer offer = { .interface_instance = "winapi-backend-", .ops = ops, .device = b };
+	struct vmbus_channel *channel;
+
+	memcpy(offer.interface_type, type, sizeof(type));
+	offer.interface_instance[15] = (uint8_t)instance;
+	channel = vmbus_server_offer(b->server, &offer);
+	if (!channel)
+		die("no memory");
+	return channel;
+}
+
 void device_offer(struct backend *b)
 {
 	static const struct vmbus_device_ops ops = { opened, closing, kicked };
-	static const uint8_t type[16] = WINAPI_INTERFACE_GUID_BYTES;
-	struct vmbus_offer offer = { .interface_instance = "winapi-backend-0", .ops = &ops, .device = b };
 
-	memcpy(offer.interface_type, type, sizeof(type));
-	b->channel = vmbus_server_offer(b->server, &offer);
-	if (!b->channel)
-		die("no memory");
+	b->channel = put_up(b, '0', &ops);
+}
+
+/* ---- The second device --------------------------------------------------------------------------------- */
+
+static uint32_t second_opened(void *device, struct vmbus_channel *channel)
+{
+	(void)device;
+	(void)channel;
+	return 0;
+}
+
+/* What serves the first serves it as well, by turns. */
+static void second_kicked(void *device, struct vmbus_channel *channel)
+{
+	struct backend *b = device;
+	struct vmbus_channel *first = b->channel;
+
+	b->channel = channel;
+	device_poll(b);
+	b->channel = first;
+}
+
+static void second_offer(struct backend *b)
+{
+	static const struct vmbus_device_ops ops = { second_opened, closing, second_kicked };
+
+	b->second = put_up(b, '1', &ops);
 }
 
 void device_restart(struct backend *b)

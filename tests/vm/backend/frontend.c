@@ -296,7 +296,7 @@ void frontend_drop(struct backend *b)
 	if (b->server)
 		vmbus_server_destroy(b->server);
 	b->server = NULL;
-	b->channel = NULL;
+	b->channel = b->second = NULL;
 	b->keyboard_channel = NULL;
 	b->armed = NULL;
 	b->late_ms = b->restart_ms = b->type_ms = 0;
