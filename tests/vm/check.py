@@ -27,13 +27,16 @@ TROUBLE = re.compile(r"BUG:|BUG |WARNING:|Oops|lockup|LOCKUP|self-detected stall
                      r"general protection|refcount_t|[Kk]ernel panic|leak|KASAN|unreferenced object|list_(?:add|del) corruption|"
                      r"page allocation failure|scheduling while atomic|inconsistent lock|deadlock|Bad page|double free|"
                      r"still has .* use|unable to handle")
+# An interrupt that comes while the first instruction of its own handler is still to run, with interrupts off: no CPU does
+# that, but QEMU's emulation of a virtual machine in a virtual machine does once in some hours.
+EMULATION = re.compile(r"RIP: 0010:asm_sysvec_\w+\+0x0/")
 PROGRAMS = ("guest/tools/winapi", "guest/tools/test_client")
 BOOT_SECONDS = 240
 
 
 class Counts:
     def __init__(self):
-        self.passed = self.failed = self.skipped = 0
+        self.passed = self.failed = self.skipped = self.repeated = 0
         self.figures = {}
 
     def fail(self, text):
@@ -138,6 +141,10 @@ def boot(build, line, suites, counts, verbose):
     if status == 0 and not rest:
         return []
     at = reader.suite or "boot"
+    if EMULATION.search(output) and not kvm_works(build) and counts.repeated < 3:
+        counts.repeated += 1
+        print("== %s: %s: QEMU's emulation delivered an interrupt twice; once more from there" % (reader.where, at), flush=True)
+        return rest
     counts.fail("%s: %s: the machine ended with status %s; its last lines:" % (reader.where, at, status))
     print("\n".join("    " + text for text in output.splitlines()[-80:]), flush=True)
     return [suite for suite in rest if suite.name != at] if reader.suite else []

@@ -13,6 +13,7 @@ import signal
 import stat
 import struct
 import subprocess
+import sys
 import threading
 
 from kernels import Kernel
@@ -261,7 +262,9 @@ class Watched:
         lines = []
         timer = threading.Timer(self.timeout, self.end)
         timer.start()
-        with self.process.stdout, self.log:
+        # Whoever ends us ends the machine, too.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+        try:
             for line in self.process.stdout:
                 line = line.replace("\r", "")
                 lines.append(line)
@@ -269,9 +272,10 @@ class Watched:
                 self.log.flush()
                 if self.echo:
                     self.echo(line.rstrip("\n"))
-        timer.cancel()
-        self.end()
-        self.process.wait()
+        finally:
+            timer.cancel()
+            self.end()
+            self.process.wait()
         return "".join(lines)
 
 
