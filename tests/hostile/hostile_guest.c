@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -578,6 +579,39 @@ static bool never_reads_its_socket(void)
 	return g.gone;
 }
 
+/* A host that waits until the eventfd can be written would keep the other guests of its thread waiting. */
+static bool call_that_blocks(void)
+{
+	struct vmbus_user_vp vp = { .event_flags_gpa = VMBUS_USER_FLAGS_OFF };
+	uint64_t full = UINT64_MAX - 1;
+
+	close(g.call);
+	g.call = eventfd(0, EFD_CLOEXEC);
+	if (write(g.call, &full, sizeof(full)) != sizeof(full))
+		return false;
+	raw_send(&g, VMBUS_USER_VP, &vp, sizeof(vp), g.call);
+	return still_works() && still_works();
+}
+
+static bool send_vp(int fd)
+{
+	struct vmbus_user_vp vp = { .event_flags_gpa = VMBUS_USER_FLAGS_OFF };
+
+	raw_send(&g, VMBUS_USER_VP, &vp, sizeof(vp), fd);
+	return raw_dropped(&g);
+}
+
+/* The host would hold the socket's other end itself, and never see that the guest is gone. */
+static bool call_is_own_socket(void)
+{
+	return send_vp(g.socket);
+}
+
+static bool call_is_a_file(void)
+{
+	return send_vp(g.ram_fd);
+}
+
 static void throughput_call(uint64_t handle, uint64_t length)
 {
 	const struct winapi_perf_throughput_request request = { WINAPI_PERF_READ, 1024 };
@@ -714,25 +748,33 @@ static const struct bad_case cases[] = {
 	{ "messages never read", RAW_OFFERED, never_reads_its_socket },
 	{ "sessions without end", RAW_SESSION, sessions_without_end },
 	{ "buffers without end", RAW_SESSION, buffers_without_end },
+	{ "a call eventfd that blocks", RAW_SESSION, call_that_blocks },
+	{ "its own socket for a call eventfd", RAW_READY, call_is_own_socket },
+	{ "memory for a call eventfd", RAW_MEMORY, call_is_a_file },
 	{ "holes punched in a call", RAW_SESSION, holes_punched_mid_call },
 	{ "death in a call", RAW_SESSION, dies_mid_call },
 };
 
 /* ---- The provider ----------------------------------------------------------------------------------------------- */
 
+/* Before the bad one leaves, on the same thread of the host too: of as many as there can be threads. */
+#define OTHERS 4
+
 static bool others_are_served(void)
 {
-	struct winapi *handle;
+	struct winapi *handle[OTHERS] = { NULL };
 	char uri[128], in[8] = "well", out[8] = "";
-	bool good;
+	bool good = true;
 
 	snprintf(uri, sizeof(uri), "local:%s", path);
-	if (winapi_open(&handle, uri, NULL)) {
-		printf("# %s\n", winapi_error_message());
-		return false;
-	}
-	good = !winapi_echo(handle, in, out, 8) && !memcmp(in, out, 8);
-	winapi_close(handle);
+	for (int i = 0; i < OTHERS; i++)
+		if (winapi_open(&handle[i], uri, NULL) || winapi_echo(handle[i], in, out, 8) ||
+		    memcmp(in, out, 8)) {
+			printf("# %s\n", winapi_error_message());
+			good = false;
+		}
+	for (int i = 0; i < OTHERS; i++)
+		winapi_close(handle[i]);
 	return good;
 }
 
@@ -787,6 +829,7 @@ int main(int argc, char **argv)
 			printf("# no connection\n");
 		else
 			good = cases[i].run();
+		good = others_are_served() && good;
 		raw_end(&g);
 		good = others_are_served() && good;
 		failed += !good;
