@@ -231,6 +231,7 @@ int request_write(struct local *local, struct request *request, struct message *
 		message->header.reserved = 0;
 		return err;
 	}
+	vmbus_ring_stop_awaiting(&local->out);
 	local->calls++;
 	return 0;
 }
@@ -238,20 +239,22 @@ int request_write(struct local *local, struct request *request, struct message *
 static bool room_or_lost(struct local *local)
 {
 	return __atomic_load_n(&local->lost, __ATOMIC_RELAXED) || vmbus_ring_refresh(&local->out) ||
-	       vmbus_ring_room(&local->out) > local->out.size / 4;
+	       vmbus_ring_room(&local->out) > local->out.awaiting;
 }
 
 /*
  * A sender without room drains its own inbound ring while it waits: the host may be stuck for room as
- * well. The host signals once `payload` fits.
+ * well. The host signals once `payload` fits and a quarter of the ring is free, so that not every packet
+ * that it takes costs a wake-up; what was asked for is also what is waited for.
  */
 int send_await_room(struct local *local, uint32_t payload, uint64_t deadline)
 {
+	uint32_t total = vmbus_ring_packet_size(payload), quarter = local->out.size / 4;
 	uint64_t now = clock_ns();
 	int err;
 
 	send_publish(local);
-	err = vmbus_ring_await_room(&local->out, vmbus_ring_packet_size(payload));
+	err = vmbus_ring_await_room(&local->out, total > quarter ? total : quarter);
 	if (err != -EAGAIN)
 		return err;
 	if (now >= deadline)

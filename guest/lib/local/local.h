@@ -281,7 +281,7 @@ void wait_wake(struct request *request);
 void wait_wake_all(struct local *local);
 void wake_next_sleeper(struct local *local);
 void wait_learn(struct local *local, uint64_t took_ns);
-/* A reader without the lock: may there be replies? */
+/* For a reader without the lock: is there something to drain, or a host that waits for room? */
 bool replies_pending(const struct local *local);
 
 /* async.c */

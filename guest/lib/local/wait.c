@@ -56,8 +56,11 @@ static uint64_t poll_for_ns(const struct local *local)
 
 bool replies_pending(const struct local *local)
 {
-	return VMBUS_RING_PEEK(&local->in.shared->write_index) !=
-	       __atomic_load_n(&local->read_hint, __ATOMIC_RELAXED);
+	const struct vmbus_ring_header *ring = local->in.shared;
+
+	/* A host without room may have begun to wait after the last reply was taken: it needs that place. */
+	return VMBUS_RING_PEEK(&ring->write_index) != __atomic_load_n(&local->read_hint, __ATOMIC_RELAXED) ||
+	       VMBUS_RING_PEEK(&ring->pending_send_size);
 }
 
 static bool lost(const struct local *local)
