@@ -186,7 +186,53 @@ def lib_reply():
     }
 
 
-for target in (vmbus_control, provider_message, vmbus_user_records, lib_reply):
+# ---- lib_bus ----------------------------------------------------------------------------------------------
+
+FROM_HOST, HOST_MESSAGE, HOST_RAW, DO = range(4)
+CONNECT, OPEN_CHANNEL, ADD_REGION, REMOVE_REGION, CREATE, TEAR_DOWN, LOOK = range(7)
+HANG_UP = step(HOST_RAW + 4 * 63)
+
+
+def host_record(kind, payload, fds=0):
+    return step(FROM_HOST + 4 * fds, kind, payload)
+
+
+def host_message(kind, *words):
+    return step(HOST_MESSAGE, struct.pack("<II%dI" % len(words), kind, 0, *words))
+
+
+def do(what, *data):
+    return step(DO + 4 * what, *data)
+
+
+def lib_bus():
+    guid = bytes.fromhex("8f3dc86a166e5c4eab3dfd8c5a4b7e21")
+    ready = host_record(64, struct.pack("<HHIQ", 1, 0, 64, 1 << 30))
+    version = host_message(15, 1)
+    channel = host_record(67, struct.pack("<II", 3, 0x2003), 1)
+    offer = host_message(1, *struct.unpack("<4I", guid), *[0] * 40, 3, 0x10000, 0x2003)
+    all_offers = host_message(4)
+    up = ready + version + channel + offer + all_offers + do(CONNECT)
+    created = host_message(10, 3, 1, 0)
+    opened = up + created + host_message(6, 3, 1, 0) + do(OPEN_CHANNEL)
+    region = host_record(66, struct.pack("<QiI", 0x105000, 0, 0))
+    return {
+        "opened": opened,
+        "buffer": opened + region + do(ADD_REGION, 5) + host_message(10, 3, 2, 0) + do(CREATE, 200) + host_message(12, 2) + do(TEAR_DOWN)
+        + region + do(REMOVE_REGION, 5) + do(LOOK),
+        "refusals": up + created[:-4] + b"\1\0\0\0" + do(OPEN_CHANNEL) + host_record(66, struct.pack("<QiI", 0x105000, -28, 0)) + do(ADD_REGION, 5),
+        "refused": host_record(65, struct.pack("<i124s", -71, b"no" * 62)) + do(CONNECT),
+        "old": ready + host_message(15, 0) * 5 + do(CONNECT),
+        "rescinded": opened + host_message(2, 3) + do(LOOK) + do(CREATE) + do(ADD_REGION),
+        "descriptors": ready + host_record(67, bytes(8), 2) + host_record(67, bytes(8)) + host_record(64, bytes(16), 5) + do(CONNECT),
+        "silence": do(CONNECT) + do(OPEN_CHANNEL) + do(ADD_REGION) + do(CREATE) + do(TEAR_DOWN) + do(REMOVE_REGION),
+        "short": opened + host_message(1) + host_message(6, 3) + host_message(10) + do(LOOK),
+        "gone": up + HANG_UP + do(OPEN_CHANNEL),
+        "raw": step(HOST_RAW, b"\x40\0\0\0") + do(CONNECT) + step(HOST_RAW) + do(LOOK),
+    }
+
+
+for target in (vmbus_control, provider_message, vmbus_user_records, lib_reply, lib_bus):
     folder = os.path.join(sys.argv[1], target.__name__)
     os.makedirs(folder, exist_ok=True)
     for name, data in target().items():

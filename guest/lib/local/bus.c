@@ -3,6 +3,7 @@
  * The vmbus-user socket, seen from a guest: bring-up, regions, GPADLs, and the host's word that it is
  * over. One thread at a time, under bus_lock; what comes is checked like anything from the other side.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -248,6 +249,9 @@ static int on_channel(struct local *local, struct record *record)
 		return -EPROTO;
 	if (local->kick_fd >= 0)
 		return 0; /* another device's */
+	/* Whatever it is that the host gave: a kick must not keep a call beyond its timeout. */
+	if (fcntl(record->fd, F_SETFL, O_NONBLOCK))
+		return -EPROTO;
 	local->kick_fd = record->fd;
 	record->fd = -1;
 	return 0;
