@@ -223,7 +223,9 @@ int async_submit(struct winapi *handle, const struct winapi_call *calls, unsigne
 	if (err)
 		return err;
 	now = clock_ns();
-	lock_take(&local->send_lock);
+	err = send_begin(local, deadline_of(local, calls, now));
+	if (err)
+		return err;
 	while (n < count && !err) {
 		if (__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE))
 			err = -ENODEV;

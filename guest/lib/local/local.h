@@ -32,6 +32,7 @@ struct lock {
 };
 bool lock_try(struct lock *lock);
 void lock_take(struct lock *lock);
+bool lock_take_until(struct lock *lock, uint64_t deadline);
 void lock_drop(struct lock *lock);
 
 /* ---- Memory ------------------------------------------------------------------------------------------ */
@@ -191,13 +192,13 @@ struct local {
 	/* sending */
 	struct lock send_lock __attribute__((aligned(128)));
 	struct vmbus_ring_out out;
-	uint64_t calls; /* sent */
+	uint64_t calls; /* sent; atomic to read */
 	uint64_t signals; /* atomic */
 
 	/* receiving: whoever has the lock drains for all */
 	struct lock receive_lock __attribute__((aligned(128)));
 	struct vmbus_ring_in in;
-	uint64_t replies;
+	uint64_t replies; /* atomic to read */
 	uint64_t bad_replies;
 	uint32_t read_hint; /* atomic: in.read, for those without the lock */
 	struct lock sleepers_lock;
@@ -230,6 +231,12 @@ struct local {
 	uint64_t timeouts; /* atomic */
 };
 
+/* A counter that one thread at a time raises, and any reads. */
+static inline void count_up(uint64_t *counter)
+{
+	__atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+}
+
 static inline struct local *local_of(struct winapi *handle)
 {
 	return (struct local *)handle;
@@ -261,6 +268,8 @@ uint32_t request_take_many(struct local *local, struct request **requests, uint3
 void request_free(struct local *local, struct request *request);
 void request_free_many(struct local *local, struct request **requests, uint32_t count);
 bool request_try_end(struct request *request, uint32_t *was);
+/* Takes send_lock. 0 or -errno. */
+int send_begin(struct local *local, uint64_t deadline);
 /* Under send_lock; the packet isn't published. 0, -EAGAIN, -EMSGSIZE, -ENODEV. */
 int request_write(struct local *local, struct request *request, struct message *message, const void *in,
 		  const struct held *held);
