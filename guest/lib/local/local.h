@@ -289,6 +289,8 @@ void wait_for_traffic(struct local *local, uint64_t begin, uint64_t deadline,
 void wait_wake(struct request *request);
 void wait_wake_all(struct local *local);
 void wake_next_sleeper(struct local *local);
+/* Drops receive_lock after draining, and sees to it that somebody goes on watching the ring. */
+void receive_drop(struct local *local);
 void wait_learn(struct local *local, uint64_t took_ns);
 /* For a reader without the lock: is there something to drain, or a host that waits for room? */
 bool replies_pending(const struct local *local);
@@ -304,6 +306,8 @@ void async_push_begin(struct local *local);
 void async_push(struct local *local, const struct request *request, int32_t result);
 void async_push_end(struct local *local, uint32_t count);
 void async_notify(struct local *local);
+/* Turns the ring's interrupt on for the descriptor that somebody waits on. */
+void async_rearm(struct local *local);
 void async_free(struct local *local);
 
 /* bus.c */
