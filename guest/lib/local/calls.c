@@ -23,19 +23,22 @@ bool lock_try(struct lock *lock)
 	return __atomic_compare_exchange_n(&lock->word, &zero, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
-bool lock_take_until(struct lock *lock, uint64_t deadline)
+static bool wait_for_lock(struct lock *lock, uint64_t deadline)
 {
 	const struct timespec at = { .tv_sec = (time_t)(deadline / 1000000000u),
 				     .tv_nsec = (long)(deadline % 1000000000u) };
 
-	if (lock_try(lock))
-		return true;
 	while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE))
 		if (syscall(SYS_futex, &lock->word, FUTEX_WAIT_BITSET_PRIVATE, 2,
 			    deadline == NO_DEADLINE ? NULL : &at, NULL, FUTEX_BITSET_MATCH_ANY) &&
 		    errno == ETIMEDOUT)
 			return false;
 	return true;
+}
+
+bool lock_take_until(struct lock *lock, uint64_t deadline)
+{
+	return lock_try(lock) || wait_for_lock(lock, deadline);
 }
 
 void lock_take(struct lock *lock)
@@ -435,10 +438,12 @@ static bool take_reply(struct local *local, const struct vmbus_ring_packet *pack
 
 void calls_drain(struct local *local)
 {
-	struct ended ended = { .count = 0 };
-	struct vmbus_ring_packet packet;
 	uint32_t most = local->in.size / LEAST_PACKET;
+	struct vmbus_ring_packet packet;
+	struct ended ended;
 	int got = 0;
+
+	ended.count = ended.pushed = 0; /* and not the whole array, for a single reply */
 
 	/* No more than the ring holds: a host that floods must not keep a caller here past its timeout. */
 	while (most-- && (got = vmbus_ring_next(&local->in, &packet)) > 0) {
