@@ -183,7 +183,7 @@ static bool flood_of_replies(struct fake_host *h, const struct fake_event *e)
 	h->patience_ms = 50;
 	while (fake_reply(h, header.request_id, &header, NULL, 0))
 		;
-	h->patience_ms = 5000;
+	h->patience_ms = FAKE_PATIENCE_MS;
 	return true;
 }
 

@@ -571,7 +571,7 @@ static bool never_reads(void)
 static bool never_reads_its_socket(void)
 {
 	struct vmbus_gpadl_teardown m = { .header.type = VMBUS_MSG_GPADL_TEARDOWN, .relid = g.relid };
-	struct timeval patience = { 10, 0 };
+	struct timeval patience = { 60, 0 };
 
 	setsockopt(g.socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	for (m.gpadl = 1000; m.gpadl < 200000 && !g.gone; m.gpadl++)
@@ -791,7 +791,7 @@ static pid_t start_host(const char *hostd)
 		execl(hostd, hostd, "--socket", path, "--log-level", "error", NULL);
 		_exit(127);
 	}
-	for (int i = 0; i < 1000 && access(path, F_OK); i++)
+	for (int i = 0; i < 6000 && access(path, F_OK); i++)
 		usleep(10000);
 	return pid;
 }

@@ -256,6 +256,9 @@ int async_submit(struct winapi *handle, const struct winapi_call *calls, unsigne
 	lock_drop(&local->send_lock);
 	if (err == -EPROTO)
 		local_lose(local, -ENODEV, "the host broke the rules of the ring");
+	/* Lost meanwhile: these may have come too late to be ended with the others. */
+	if (__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE))
+		calls_end_all(local, -(int32_t)__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE));
 	if (n)
 		return (int)n;
 	return err == -EPROTO || err == -ENODEV ? local_check(local) : err;

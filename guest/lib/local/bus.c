@@ -32,13 +32,18 @@ struct answer {
 
 void local_lose(struct local *local, int err, const char *why)
 {
-	uint32_t zero = 0;
+	bool first;
 
-	if (__atomic_compare_exchange_n(&local->lost, &zero, (uint32_t)-err, false, __ATOMIC_ACQ_REL,
-					__ATOMIC_RELAXED)) {
+	/* The reason before the fact: who sees that the host is lost may say why. */
+	lock_take(&local->lost_lock);
+	first = !local->lost;
+	if (first) {
 		snprintf(local->lost_why, sizeof(local->lost_why), "%s", why);
-		calls_end_all(local, err);
+		__atomic_store_n(&local->lost, (uint32_t)-err, __ATOMIC_RELEASE);
 	}
+	lock_drop(&local->lost_lock);
+	if (first)
+		calls_end_all(local, err);
 }
 
 int local_check(struct local *local)

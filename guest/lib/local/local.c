@@ -23,7 +23,11 @@ static void close_fd(int *fd)
 
 static void local_shut_down(struct winapi *handle)
 {
-	local_lose(local_of(handle), -ECANCELED, "the handle is being closed");
+	struct local *local = local_of(handle);
+
+	local_lose(local, -ECANCELED, "the handle is being closed");
+	/* A thread may be waiting for the host's answer to a control message. */
+	shutdown(local->socket, SHUT_RDWR);
 }
 
 /* In a child the memory isn't there, and the host is the parent's to reap. */

@@ -12,7 +12,7 @@
  *	wait.c     who polls and who sleeps
  *	async.c    submit, complete, the pollable descriptor
  *
- * Locks, outermost first: buffers, bus, send, receive, then table, done, sleepers, slab. A thread in wait.c holds none while
+ * Locks, outermost first: buffers, bus, send, receive, then table, done, sleepers, slab, lost. A thread in wait.c holds none while
  * it waits but `receive`, when it sleeps for all.
  */
 #ifndef LIBWINAPI_LOCAL_H
@@ -167,6 +167,7 @@ struct local {
 	int call_fd; /* eventfd: the host's interrupts */
 	int kick_fd; /* eventfd: ours */
 	pthread_mutex_t bus_lock; /* the socket, GPADLs, regions */
+	struct lock lost_lock;
 	uint32_t lost; /* atomic: 0, or the errno that calls end with */
 	char lost_why[160];
 	uint32_t relid;
