@@ -166,6 +166,31 @@ static bool double_free(void)
 	       read_call(handle, 0, 1, 1, WINAPI_STATUS_INVALID_HANDLE) && still_works();
 }
 
+static bool another_session(uint64_t *session)
+{
+	struct {
+		struct winapi_msg_header h;
+		struct winapi_session_open_request open;
+	} m = { raw_header(&g, WINAPI_MSG_SESSION_OPEN, 50), { 0, 0, 0, 0 } };
+	struct winapi_msg_header reply;
+
+	m.h.session_id = 0;
+	m.h.inline_size = sizeof(m.open);
+	raw_message(&g, 50, &m, sizeof(m));
+	return raw_reply(&g, &reply, session, sizeof(*session)) && !reply.status;
+}
+
+static bool foreign_handle(void)
+{
+	uint64_t handle = register_pages(1, 4, 4 * 4096, 0), first = g.session;
+	bool good = handle && another_session(&g.session) && g.session != first &&
+		    read_call(handle, 0, 1, 1, WINAPI_STATUS_INVALID_HANDLE) &&
+		    unregister(handle, WINAPI_STATUS_INVALID_HANDLE);
+
+	g.session = first;
+	return good && read_call(handle, 0, 1, 1, WINAPI_STATUS_OK) && unregister(handle, WINAPI_STATUS_OK);
+}
+
 static bool bad_registrations(void)
 {
 	return register_pages(99, 0, 4096, WINAPI_STATUS_GPADL_UNKNOWN) &&
@@ -716,6 +741,7 @@ static const struct bad_case cases[] = {
 	{ "second HELLO", RAW_SESSION, second_hello },
 	{ "bad descriptors", RAW_SESSION, bad_descriptors },
 	{ "double free", RAW_SESSION, double_free },
+	{ "another session's buffer", RAW_SESSION, foreign_handle },
 	{ "bad registrations", RAW_SESSION, bad_registrations },
 	{ "teardown of a GPADL in use", RAW_SESSION, teardown_while_in_use },
 	{ "wrong magic", RAW_SESSION, bad_magic },
