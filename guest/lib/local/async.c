@@ -171,9 +171,11 @@ static int submit_one(struct local *local, struct request *request, const struct
 		      uint64_t now)
 {
 	struct message message;
+	uint64_t deadline;
 	int err = 0;
 
 	prepare(local, request, call, &message, now);
+	deadline = request->deadline; /* once it is sent, the request isn't ours any more */
 	if (call->buffer_count) {
 		err = buffers_hold(local, call, message.desc, &request->held);
 		request->holds = !err;
@@ -184,13 +186,11 @@ static int submit_one(struct local *local, struct request *request, const struct
 		err = request_write(local, request, &message, call->in, held);
 		if (err != -EAGAIN)
 			break;
-		err = send_await_room(local, message_payload(&message, held), request->deadline);
+		err = send_await_room(local, message_payload(&message, held), deadline);
 	}
-	if (!err) {
-		note_deadline(local, request->deadline);
-		return 0;
-	}
-	if (request->holds)
+	if (!err)
+		note_deadline(local, deadline);
+	else if (request->holds)
 		buffers_let_go(local, &request->held);
 	return err;
 }
