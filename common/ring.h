@@ -42,7 +42,7 @@ struct vmbus_ring_out {
 	uint32_t write; /* where the next packet goes */
 	uint32_t published; /* what write_index says */
 	uint32_t read; /* the reader's index when last looked at */
-	bool awaiting; /* pending_send_size is set */
+	uint32_t awaiting; /* what pending_send_size says */
 };
 
 struct vmbus_ring_in {
@@ -162,6 +162,8 @@ static inline int vmbus_ring_write(struct vmbus_ring_out *out, uint16_t type, ui
 			return -EAGAIN;
 	}
 
+	/* What the other side gets to see is ours to the last byte: the padding is what stays of these zeros. */
+	memset(at + total - VMBUS_PACKET_TRAILER - 8, 0, 8);
 	desc.type = type;
 	desc.offset8 = (uint16_t)((sizeof(desc) + offset) / 8);
 	desc.length8 = (uint16_t)((total - VMBUS_PACKET_TRAILER) / 8);
@@ -174,8 +176,6 @@ static inline int vmbus_ring_write(struct vmbus_ring_out *out, uint16_t type, ui
 			memcpy(at + filled, parts[i].data, parts[i].size);
 		filled += parts[i].size;
 	}
-	/* What the other side gets to see is ours to the last byte: no stale memory in the padding. */
-	memset(at + filled, 0, total - VMBUS_PACKET_TRAILER - filled);
 	trailer = (uint64_t)out->write << 32;
 	memcpy(at + total - VMBUS_PACKET_TRAILER, &trailer, sizeof(trailer));
 	out->write = vmbus_ring_add(out->write, total, out->size);
@@ -200,6 +200,15 @@ static inline bool vmbus_ring_publish(struct vmbus_ring_out *out)
 	return VMBUS_RING_PEEK(&out->shared->read_index) == old;
 }
 
+/* There was room after all, or nothing left to send. */
+static inline void vmbus_ring_stop_awaiting(struct vmbus_ring_out *out)
+{
+	if (!out->awaiting)
+		return;
+	out->awaiting = 0;
+	VMBUS_RING_STORE(&out->shared->pending_send_size, 0);
+}
+
 /*
  * After -EAGAIN for a packet of `total` bytes: asks the reader for a signal once it fits. Looks
  * again afterwards: 0 means there is room now and no signal is awaited, -EAGAIN that one will come.
@@ -210,24 +219,14 @@ static inline int vmbus_ring_await_room(struct vmbus_ring_out *out, uint32_t tot
 {
 	int err;
 
-	out->awaiting = true;
+	out->awaiting = total;
 	VMBUS_RING_STORE(&out->shared->pending_send_size, total);
 	VMBUS_RING_FULL_BARRIER(); /* against the reader's in vmbus_ring_release */
 	err = vmbus_ring_refresh(out);
 	if (err || vmbus_ring_room(out) <= total)
 		return err ? err : -EAGAIN;
-	out->awaiting = false;
-	VMBUS_RING_STORE(&out->shared->pending_send_size, 0);
+	vmbus_ring_stop_awaiting(out);
 	return 0;
-}
-
-/* There was room after all, or nothing left to send. */
-static inline void vmbus_ring_stop_awaiting(struct vmbus_ring_out *out)
-{
-	if (!out->awaiting)
-		return;
-	out->awaiting = false;
-	VMBUS_RING_STORE(&out->shared->pending_send_size, 0);
 }
 
 /* ---- Reader --------------------------------------------------------------------------------------- */

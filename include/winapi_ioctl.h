@@ -22,13 +22,10 @@
 /* Every call waits as long: no timeout. */
 #define WINAPI_IOC_NO_TIMEOUT 0xffffffffu
 
-/* winapi_ioc_info.flags */
-#define WINAPI_IOC_INFO_CONFIDENTIAL 0x1u /* memory must be the driver's: IOC_REGISTER answers -EOPNOTSUPP */
-
 /* What the host said in HELLO, within the bounds of the protocol and of the driver's parameters. */
 struct winapi_ioc_info {
 	__u32 protocol_version;
-	__u32 flags; /* WINAPI_IOC_INFO_* */
+	__u32 flags; /* none yet: 0 */
 	__u64 features; /* WINAPI_FEATURE_* of the protocol */
 	__u32 ring_size; /* bytes of ring data each way */
 	__u32 max_in_flight;
@@ -60,6 +57,9 @@ struct winapi_ioc_buffer_ref {
  *   -EINVAL, -E2BIG, -ENOENT, -ERANGE, -EACCES   a field, a size, an unknown buffer id, a range past the
  *                                                buffer's end, an access the buffer isn't registered for
  *   -EFAULT, -ENOMEM                             memory that isn't there, can't be written or pinned
+ *   -ENOSPC, -EDQUOT                             as for IOC_REGISTER, where plain memory doesn't fit a packet and
+ *                                                is registered for the call (which waits for the host, too)
+ *   -EOPNOTSUPP  a BATCH, and the host has none
  *   -EAGAIN      O_NONBLOCK, and all calls that the host allows are in flight or the ring is full
  *   -ETIMEDOUT   no reply in time. The host was told to stop; until it answers, the call's buffers stay
  *                in use and it counts as in flight
@@ -112,7 +112,10 @@ struct winapi_ioc_completion {
 	__u64 host_ns;
 };
 
-/* IOC_CANCEL: 0, the host was asked; the call still ends in its one record. -ENOENT: no such call. */
+/*
+ * IOC_CANCEL: 0, the host was asked; the call still ends in its one record. -ENOENT: no such call; -EOPNOTSUPP: the
+ * host can't.
+ */
 struct winapi_ioc_cancel {
 	__u64 user_data;
 };
@@ -120,8 +123,9 @@ struct winapi_ioc_cancel {
 /*
  * IOC_ALLOC: `length` bytes of zeroed memory of the driver's, shared with the host. mmap() the file at
  * `map_offset` for `map_size` bytes (whole pages, MAP_SHARED) to reach it. Mappings keep the memory, not
- * the sharing. -E2BIG: above max_buffer_size; -ENOSPC: over max_buffers or max_bytes, or the host shares
- * no more; -ETIMEDOUT: the host doesn't answer (the memory comes back when it does); -EINTR: a signal that kills.
+ * the sharing. -E2BIG: above max_buffer_size; -ENOSPC: over max_buffers or max_bytes; -EDQUOT: the host shares no
+ * more (IOC_STATS says how much it does); -ETIMEDOUT: the host doesn't answer (the memory comes back when it does);
+ * -EINTR: a signal that kills.
  */
 struct winapi_ioc_alloc {
 	__u64 length;

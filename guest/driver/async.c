@@ -30,6 +30,7 @@ static void unreserve(struct wc_session *session)
 	spin_lock_bh(&device->lock);
 	session->unread--;
 	spin_unlock_bh(&device->lock);
+	wake_up_all(&session->wait); /* a reader of a dead session may be waiting for the last */
 }
 
 static int attach_record(struct wc_request *r, const struct winapi_ioc_call *call)
@@ -182,10 +183,15 @@ static ssize_t read_some(struct wc_session *session, char __user *to, size_t siz
 	}
 }
 
-/* Somebody may read, be it the end. */
+/* A dead session's last records may still be on their way: only after them comes the end. */
+static bool at_end(struct wc_session *session)
+{
+	return wc_session_check(session) && !READ_ONCE(session->unread);
+}
+
 static bool readable(struct wc_session *session)
 {
-	return !list_empty_careful(&session->records) || wc_session_check(session);
+	return !list_empty_careful(&session->records) || at_end(session);
 }
 
 ssize_t wc_read_records(struct wc_session *session, char __user *to, size_t size, bool nonblock)
@@ -197,9 +203,9 @@ ssize_t wc_read_records(struct wc_session *session, char __user *to, size_t size
 		if (done)
 			return done;
 		err = wc_session_check(session);
-		if (err && list_empty_careful(&session->records))
+		if (at_end(session))
 			return err == -ENODEV ? 0 : err;
-		if (!err && nonblock)
+		if (nonblock)
 			return -EAGAIN;
 		err = wait_event_interruptible(session->wait, readable(session));
 		if (err)

@@ -24,7 +24,7 @@
 /* Many pages at a caller's wish: no process is to be killed for them, and no long run is worth a wait. */
 static struct page *alloc_run(u32 order)
 {
-	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
+	gfp_t gfp = WC_GFP_PAGES | __GFP_ZERO | __GFP_NOWARN;
 
 	return alloc_pages(gfp | (order ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL), order);
 }
@@ -90,8 +90,7 @@ static int establish(struct wc_device *device, struct wc_buffer *buffer)
 						 &chunk->gpadl);
 		if (err) {
 			vunmap(chunk->va);
-			buffer->tainted |= device->confidential;
-			return err == -ENODEV || err == -ENOMEM ? err : -ENOSPC;
+			return err == -ENODEV || err == -ENOMEM ? err : -EDQUOT;
 		}
 		buffer->chunks++;
 		done += chunk->pages;
@@ -129,7 +128,7 @@ static int register_at_host(struct wc_device *device, struct wc_buffer *buffer)
 		request.gpadl[i] = wc_gpadl_number(&buffer->chunk[i].gpadl);
 	err = wc_rpc(device, buffer->session, WINAPI_MSG_BUFFER_REGISTER, &request,
 		     offsetof(struct winapi_buffer_register_request, gpadl) + buffer->chunks * sizeof(u32),
-		     &reply, sizeof(reply));
+		     &reply, sizeof(reply), U64_MAX);
 	if (!err && !reply.handle)
 		err = -EPROTO;
 	if (!err)
@@ -149,13 +148,13 @@ int wc_buffer_share(struct wc_buffer *buffer)
 	int err;
 
 	buffer->handle = 0;
-	mutex_lock(&device->bus_lock);
+	wc_bus_lock(device);
 	err = establish(device, buffer);
 	mutex_unlock(&device->bus_lock);
 	if (!err)
 		err = register_at_host(device, buffer);
 	if (err && !going(device)) {
-		mutex_lock(&device->bus_lock);
+		wc_bus_lock(device);
 		tear_down(device, buffer);
 		mutex_unlock(&device->bus_lock);
 	}
@@ -182,7 +181,7 @@ static void share(struct work_struct *work)
 	abandoned = buffer->abandoned;
 	spin_unlock_bh(&device->lock);
 	if (abandoned)
-		queue_work(wc_wq, &buffer->unshare);
+		queue_work(wc_host_wq, &buffer->unshare);
 	wc_buffer_put(buffer);
 }
 
@@ -196,7 +195,7 @@ static int unregister_at_host(struct wc_device *device, struct wc_buffer *buffer
 		return 0;
 	buffer->handle = 0;
 	return wc_rpc(device, buffer->session, WINAPI_MSG_BUFFER_UNREGISTER, &request, sizeof(request), NULL,
-		      0);
+		      0, U64_MAX);
 }
 
 static void unreserve(struct wc_session *session, u64 length);
@@ -221,21 +220,23 @@ static void unshare_now(struct wc_buffer *buffer, bool registered)
 	struct wc_device *device = buffer->session->device;
 	bool forgotten;
 
+	get_device(&device->dev); /* the buffer may be gone before we are done */
 	if (!wc_enter(device)) {
 		if (registered)
 			unregister_at_host(device, buffer);
-		mutex_lock(&device->bus_lock);
+		wc_bus_lock(device);
 		if (!going(device))
 			tear_down(device, buffer);
 		mutex_unlock(&device->bus_lock);
 		wc_leave(device);
 	}
-	mutex_lock(&device->bus_lock);
+	wc_bus_lock(device);
 	forgotten = buffer->chunks;
 	buffer->forgotten = forgotten;
 	mutex_unlock(&device->bus_lock);
 	if (!forgotten)
 		dispose(buffer);
+	wc_device_put(device);
 }
 
 static void unshare(struct work_struct *work)
@@ -264,7 +265,7 @@ void wc_buffers_detach(struct wc_device *device)
 	struct wc_buffer *buffer, *next;
 	LIST_HEAD(forgotten);
 
-	mutex_lock(&device->bus_lock);
+	wc_bus_lock(device);
 	while ((buffer = next_shared(device))) {
 		tear_down(device, buffer);
 		buffer->handle = 0;
@@ -303,7 +304,7 @@ static int unshare_and_wait(struct wc_buffer *buffer)
 	long left;
 
 	kref_get(&buffer->ref);
-	queue_work(wc_wq, &buffer->unshare);
+	queue_work(wc_host_wq, &buffer->unshare);
 	left = wait_for_completion_killable_timeout(&buffer->unshared,
 						    msecs_to_jiffies(READ_ONCE(wc_patience_ms)));
 	wc_buffer_put(buffer);
@@ -405,15 +406,15 @@ static int await_share(struct wc_buffer *buffer)
 	struct wc_device *device = buffer->session->device;
 	long left = wait_for_completion_killable_timeout(&buffer->shared,
 							 msecs_to_jiffies(READ_ONCE(wc_patience_ms)));
-	int err = left < 0 ? -EINTR : -ETIMEDOUT;
+	bool done;
+	int err;
 
 	spin_lock_bh(&device->lock);
-	if (completion_done(&buffer->shared))
-		err = buffer->result;
-	else
-		buffer->abandoned = true;
+	done = completion_done(&buffer->shared);
+	buffer->abandoned = !done;
+	err = done ? buffer->result : left < 0 ? -EINTR : -ETIMEDOUT;
 	spin_unlock_bh(&device->lock);
-	if (err && !buffer->abandoned)
+	if (done && err)
 		unshare_and_wait(buffer); /* nothing is shared, or the channel is going */
 	return err;
 }
@@ -424,7 +425,7 @@ static int make(struct wc_session *session, u64 address, bool pinned, u64 length
 	int err = check(session->device, length, access);
 
 	if (!err)
-		err = wc_await_running(session->device);
+		err = wc_await_running(session->device, WC_WAIT_KILLABLE, U64_MAX);
 	if (!err)
 		err = reserve(session, length);
 	if (err)
@@ -435,7 +436,7 @@ static int make(struct wc_session *session, u64 address, bool pinned, u64 length
 		return err;
 	}
 	kref_get(&(*out)->ref); /* the work's */
-	queue_work(wc_wq, &(*out)->share);
+	queue_work(wc_host_wq, &(*out)->share);
 	return await_share(*out);
 }
 
@@ -447,12 +448,12 @@ int wc_buffer_for_call(struct wc_session *session, unsigned long address, u64 le
 	return make(session, address, true, length, access, buffer);
 }
 
-void wc_buffer_retire(struct wc_buffer *buffer)
+void wc_buffer_retire(struct wc_buffer *buffer, bool wait)
 {
-	if (current->flags & PF_KTHREAD)
-		queue_work(wc_wq, &buffer->unshare);
-	else
+	if (wait)
 		unshare_and_wait(buffer);
+	else
+		queue_work(wc_host_wq, &buffer->unshare);
 }
 
 /* ---- Ids -------------------------------------------------------------------------------------------------------------------------------------- */
@@ -575,11 +576,6 @@ int wc_ioc_register(struct wc_session *session, unsigned long argument, size_t s
 		return err;
 	if (reg.id)
 		return -EINVAL;
-	if (session->device->confidential)
-		return -EOPNOTSUPP;
-	err = check(session->device, reg.length, reg.access);
-	if (err)
-		return err;
 	if (reg.address != (unsigned long)reg.address || reg.address + reg.length < reg.address)
 		return -EFAULT;
 	err = make(session, reg.address, true, reg.length, reg.access, &buffer);

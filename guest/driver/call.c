@@ -97,7 +97,7 @@ int wc_call_build(struct wc_session *session, const struct winapi_ioc_call *call
 	int err = check(session->device, call);
 
 	if (!err)
-		err = wc_await_running(session->device);
+		err = wc_await_running(session->device, wait, deadline);
 	if (!err)
 		err = wc_request_take(session->device, session, kind, wait, deadline, request);
 	if (err)
@@ -110,22 +110,33 @@ int wc_call_build(struct wc_session *session, const struct winapi_ioc_call *call
 
 /* ---- IOC_CALL -------------------------------------------------------------------------------------------------------- */
 
-/* Sends and waits, polling when that has paid lately. After an error the request isn't ours any more. */
+/* Sends, and looks for the reply itself for a while. The host's signals are masked meanwhile, and only then. */
+static int send_polling(struct wc_device *device, struct wc_request *r, u32 size, u64 plan, u64 deadline)
+{
+	int err;
+
+	wc_poll_begin(device);
+	err = wc_request_send(r, size, WC_NO_WAIT, deadline);
+	if (!err)
+		wc_poll_for(device, r, plan, deadline);
+	wc_poll_end(device);
+	return err;
+}
+
+/* Sends and waits. After an error the request isn't the caller's any more. */
 static int run(struct wc_session *session, struct wc_request *r, u32 size, enum wc_wait wait, u64 deadline)
 {
 	struct wc_device *device = session->device;
 	u64 plan = wc_poll_plan(device);
-	int err;
+	int err = -EAGAIN;
 
 	if (plan)
-		wc_poll_begin(device);
-	err = wc_request_send(r, size, wait, deadline);
-	if (err)
-		wc_request_drop(r);
-	else
-		err = wc_request_wait(r, plan, WC_WAIT_KILLABLE, deadline);
-	if (plan)
-		wc_poll_end(device);
+		err = send_polling(device, r, size, plan, deadline);
+	if (err == -EAGAIN)
+		err = wc_request_send(r, size, wait, deadline);
+	if (!err)
+		return wc_request_wait(r, WC_WAIT_KILLABLE, deadline);
+	wc_request_drop(r);
 	return err;
 }
 

@@ -51,6 +51,13 @@ static bool take(struct wc_device *device, const struct vmpacket_descriptor *pac
 	return true;
 }
 
+/* Nobody empties the ring any more, so the bus mustn't call again and again until it is empty. Under rx_lock. */
+static void stop_reading(struct wc_device *device)
+{
+	device->rx_open = false;
+	set_channel_read_mode(device->channel, HV_CALL_DIRECT);
+}
+
 /*
  * Takes what is there, up to a budget: a host that never stops sending can't keep the CPU, as the bus runs the
  * callback again for what is left. Under rx_lock, with the ring open.
@@ -62,11 +69,13 @@ static void drain(struct wc_device *device)
 	unsigned int taken = 0;
 
 	if (!index_valid(device, READ_ONCE(ring->ring_buffer->write_index))) {
+		stop_reading(device);
 		wc_device_break(device, "the host's write index is nonsense");
 		return;
 	}
 	for (packet = hv_pkt_iter_first(device->channel); packet && taken < BUDGET; taken++) {
 		if (!take(device, packet, &copy)) {
+			stop_reading(device);
 			wc_device_break(device, "a packet of the host's contradicts itself");
 			break;
 		}
@@ -101,9 +110,10 @@ int wc_channel_open(struct wc_device *device)
 	wc_set_max_packet(device->channel, MAX_PACKET);
 	device->channel->rqstor_size = 0; /* ids are ours */
 	set_channel_read_mode(device->channel, HV_CALL_BATCHED);
-	mutex_lock(&device->bus_lock);
+	wc_bus_lock(device);
 	err = vmbus_open(device->channel, size, size, NULL, 0, on_channel, device);
-	device->open = !err;
+	if (err)
+		vmbus_close(device->channel); /* the bus would go on calling us, with the rings gone */
 	mutex_unlock(&device->bus_lock);
 	if (err)
 		return err;
@@ -112,6 +122,7 @@ int wc_channel_open(struct wc_device *device)
 	spin_unlock_bh(&device->rx_lock);
 	spin_lock_bh(&device->tx_lock);
 	device->tx_index = 0;
+	device->tx_wanted = 0; /* of an earlier ring */
 	device->tx_open = true;
 	spin_unlock_bh(&device->tx_lock);
 	return 0;
@@ -123,20 +134,20 @@ void wc_channel_stop(struct wc_device *device)
 	device->tx_open = false;
 	spin_unlock_bh(&device->tx_lock);
 	spin_lock_bh(&device->rx_lock);
-	device->rx_open = false;
-	/* Nobody empties the ring any more, so the bus mustn't call again and again until it is empty. */
-	set_channel_read_mode(device->channel, HV_CALL_DIRECT);
+	stop_reading(device);
 	spin_unlock_bh(&device->rx_lock);
 	wake_up_all(&device->tx_wait);
 }
 
-void wc_channel_close(struct wc_device *device)
+bool wc_channel_close(struct wc_device *device)
 {
-	mutex_lock(&device->bus_lock);
-	if (device->open)
-		vmbus_close(device->channel);
-	device->open = false;
+	bool closed;
+
+	wc_bus_lock(device);
+	vmbus_close(device->channel); /* does no harm to one that isn't open */
+	closed = !device->channel->ringbuffer_page;
 	mutex_unlock(&device->bus_lock);
+	return closed;
 }
 
 void wc_channel_forget(struct wc_device *device)
@@ -168,12 +179,17 @@ static u32 packet_size(u32 message_size, u32 pfns)
 	return head + ALIGN(message_size, 8) + TRAILER;
 }
 
+/* The largest packet, with its trailer: a byte of the ring always stays free, and lengths have 16 bits. */
+static u32 largest_packet(const struct wc_device *device)
+{
+	return min_t(u32, device->ring_data - 1, U16_MAX * 8 + TRAILER);
+}
+
 u32 wc_channel_room_pfns(const struct wc_device *device, u32 message_size)
 {
-	u32 rest = packet_size(message_size, 1) - sizeof(u64);
+	u32 rest = packet_size(message_size, 1) - sizeof(u64), most = largest_packet(device);
 
-	/* A byte of the ring always stays free. */
-	return device->ring_data > rest ? (device->ring_data - rest - 1) / sizeof(u64) : 0;
+	return most > rest ? (most - rest) / sizeof(u64) : 0;
 }
 
 /*
@@ -190,9 +206,18 @@ static int check_outbound(struct wc_device *device)
 	return -ENODEV;
 }
 
-static void advance(struct wc_device *device, u32 total)
+/*
+ * What the bus's answer means. -ENODEV after the packet is in the ring: a rescind came in between, and the host may
+ * have seen it, so it counts as sent and ends with the channel.
+ */
+static int took(struct wc_device *device, int err, u32 total)
 {
-	device->tx_index = (device->tx_index + total) % device->ring_data;
+	if (err == -ENODEV &&
+	    READ_ONCE(device->channel->outbound.ring_buffer->write_index) != device->tx_index)
+		err = 0;
+	if (!err)
+		device->tx_index = (device->tx_index + total) % device->ring_data;
+	return err;
 }
 
 /* Under tx_lock. -EAGAIN: no room now. */
@@ -210,9 +235,7 @@ static int put_packet(struct wc_device *device, struct wc_request *request, u32 
 		err = vmbus_sendpacket_mpb_desc(device->channel, pins->range,
 						sizeof(*pins->range) + pins->pfns * sizeof(u64),
 						request->message, size, request->id);
-	if (!err)
-		advance(device, total);
-	return err;
+	return took(device, err, total);
 }
 
 static int try_send(struct wc_device *device, struct wc_request *request, u32 size, u32 total)
@@ -231,8 +254,10 @@ static int try_send(struct wc_device *device, struct wc_request *request, u32 si
  */
 static int try_send_wishing(struct wc_device *device, struct wc_request *request, u32 size, u32 total)
 {
-	int err;
+	int err = READ_ONCE(request->doomed);
 
+	if (err)
+		return err;
 	spin_lock_bh(&device->tx_lock);
 	if (device->tx_open && device->tx_wanted < total) {
 		device->tx_wanted = total;
@@ -281,7 +306,7 @@ int wc_channel_send(struct wc_device *device, struct wc_request *request, u32 si
 	u32 total = packet_size(size, pfns);
 	int err;
 
-	if (total >= device->ring_data)
+	if (total > largest_packet(device))
 		return -EMSGSIZE;
 	trace_winapi_send(device->number, request->id, request->sent.type, request->sent.api,
 			  request->sent.method, size, pfns);
@@ -312,10 +337,10 @@ bool wc_channel_send_cancel(struct wc_device *device, u64 id, u64 session_id, u6
 	spin_lock_bh(&device->tx_lock);
 	err = check_outbound(device);
 	if (!err)
-		err = vmbus_sendpacket(device->channel, &message, sizeof(message), id, VM_PKT_DATA_INBAND,
-				       VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED);
-	if (!err)
-		advance(device, packet_size(sizeof(message), 0));
+		err = took(device,
+			   vmbus_sendpacket(device->channel, &message, sizeof(message), id,
+					    VM_PKT_DATA_INBAND, VMBUS_DATA_PACKET_FLAG_COMPLETION_REQUESTED),
+			   packet_size(sizeof(message), 0));
 	spin_unlock_bh(&device->tx_lock);
 	return err != -EAGAIN;
 }
@@ -401,7 +426,7 @@ void wc_poll_for(struct wc_device *device, struct wc_request *request, u64 plan,
 	u64 until = min(plan == U64_MAX ? U64_MAX : ktime_get_ns() + plan, deadline_ns);
 	bool found = wc_request_over(request);
 
-	while (!found && ktime_get_ns() < until && !fatal_signal_pending(current)) {
+	while (!found && ktime_get_ns() < until && !fatal_signal_pending(current) && !freezing(current)) {
 		look(device);
 		found = wc_request_over(request);
 		if (need_resched() && plan != U64_MAX)

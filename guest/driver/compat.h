@@ -44,19 +44,29 @@ static inline u32 wc_gpadl_number(const struct wc_gpadl *gpadl)
 #endif
 }
 
-/* False: the host still has the pages, or a confidential VM couldn't make them private: never use them again. */
+/* False: the host still has the pages; they must never be used again. */
 static inline bool wc_gpadl_teardown(struct vmbus_channel *channel, struct wc_gpadl *gpadl)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 16, 0)
-	return vmbus_teardown_gpadl(channel, &gpadl->bus) == 0;
+	/* Its result may hide that the message couldn't be posted; the handle goes with the host's answer only. */
+	return !vmbus_teardown_gpadl(channel, &gpadl->bus) && (!gpadl->bus.gpadl_handle || channel->rescind);
 #else
-	return vmbus_teardown_gpadl(channel, gpadl->handle) == 0;
+	return !vmbus_teardown_gpadl(channel, gpadl->handle);
 #endif
 }
 
+/*
+ * Pages that are charged to the caller's memory cgroup. Until 5.11 such pages had a type that vm_insert_page refuses.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 11, 0)
+#define WC_GFP_PAGES GFP_KERNEL_ACCOUNT
+#else
+#define WC_GFP_PAGES GFP_KERNEL
+#endif
+
 /* ---- Confidential VMs -------------------------------------------------------------------------------------- */
 
-static inline bool wc_confidential(void)
+static inline bool wc_is_confidential(void)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 16, 0)
 	return cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);

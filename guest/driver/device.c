@@ -33,6 +33,7 @@ static void set_state(struct wc_device *device, enum wc_device_state state, int 
 	}
 	spin_unlock_bh(&device->lock);
 	wake_up_all(&device->state_wait);
+	wake_up_all(&device->slot_wait);
 }
 
 static bool settled(struct wc_device *device)
@@ -63,15 +64,17 @@ void wc_leave(struct wc_device *device)
 	up_read(&device->gate);
 }
 
-int wc_await_running(struct wc_device *device)
+int wc_await_running(struct wc_device *device, enum wc_wait wait, u64 deadline_ns)
 {
-	int err;
+	u64 patience = ktime_get_ns() + READ_ONCE(wc_patience_ms) * (u64)NSEC_PER_MSEC;
+	int err = 0;
 
 	if (likely(READ_ONCE(device->state) == WC_RUNNING))
 		return 0;
-	err = wc_wait_for(&device->state_wait, WC_WAIT_KILLABLE,
-			  ktime_get_ns() + READ_ONCE(wc_patience_ms) * (u64)NSEC_PER_MSEC, settled(device),
-			  0);
+	if (wait == WC_NO_WAIT)
+		err = settled(device) ? 0 : -EAGAIN;
+	else
+		err = wc_wait_for(&device->state_wait, wait, min(patience, deadline_ns), settled(device), 0);
 	if (err)
 		return err;
 	switch (READ_ONCE(device->state)) {
@@ -82,6 +85,27 @@ int wc_await_running(struct wc_device *device)
 	default:
 		return 0;
 	}
+}
+
+void wc_bus_lock(struct wc_device *device)
+{
+	/* Who holds it may wait for the host for long: that is no hung task, as a killable one isn't. */
+	if (mutex_lock_killable(&device->bus_lock))
+		mutex_lock(&device->bus_lock);
+}
+
+/* Open files find -ENODEV from now on. */
+static void sessions_die(struct wc_device *device)
+{
+	struct wc_session *session;
+
+	spin_lock_bh(&device->lock);
+	list_for_each_entry(session, &device->sessions, link) {
+		if (!session->dead)
+			WRITE_ONCE(session->dead, -ENODEV);
+		wake_up_all(&session->wait);
+	}
+	spin_unlock_bh(&device->lock);
 }
 
 /* ---- Start, in work ---------------------------------------------------------------------------------------------------- */
@@ -125,10 +149,12 @@ static int begin(struct wc_device *device)
 	}
 	unhalt(device);
 	err = wc_hello(device);
-	if (err) {
+	if (err == -ETIMEDOUT)
+		dev_err(&device->dev, "the host doesn't answer HELLO\n");
+	else if (err)
 		dev_err(&device->dev, "the host's answer to HELLO is unusable (%d)\n", err);
+	if (err)
 		return err;
-	}
 	while ((session = next_to_restart(device))) {
 		wc_session_restart(session);
 		wc_session_put(session);
@@ -148,6 +174,8 @@ static void start(struct work_struct *work)
 	spin_unlock_bh(&device->lock);
 	err = begin(device);
 	set_state(device, err ? WC_FAILED : WC_RUNNING, err);
+	if (err)
+		sessions_die(device);
 }
 
 /* ---- Stop --------------------------------------------------------------------------------------------------------------- */
@@ -161,24 +189,13 @@ static void stop(struct wc_device *device, int result)
 /* The channel is closed, GPADLs are torn down, pages go back: the host has nothing any more. */
 static void detach(struct wc_device *device)
 {
+	bool closed;
+
 	down_write(&device->gate);
-	wc_channel_close(device);
+	closed = wc_channel_close(device);
 	wc_buffers_detach(device);
 	up_write(&device->gate);
-	wc_limbo_release(device);
-}
-
-static void sessions_die(struct wc_device *device)
-{
-	struct wc_session *session;
-
-	spin_lock_bh(&device->lock);
-	list_for_each_entry(session, &device->sessions, link) {
-		if (!session->dead)
-			WRITE_ONCE(session->dead, -ENODEV);
-		wake_up_all(&session->wait);
-	}
-	spin_unlock_bh(&device->lock);
+	wc_limbo_release(device, closed);
 }
 
 static void broken(struct work_struct *work)
@@ -227,10 +244,8 @@ static struct wc_device *device_new(struct hv_device *hv)
 	if (!device)
 		return NULL;
 	device->channel = hv->channel;
-	device->confidential = wc_confidential();
 	device->halted = -ENODEV;
 	device->host_in_flight = 1;
-	device->max_chunks = WINAPI_MAX_CHUNKS;
 	device->reap_at = U64_MAX;
 	init_rwsem(&device->gate);
 	mutex_init(&device->bus_lock);
@@ -281,9 +296,15 @@ static int publish(struct wc_device *device, struct hv_device *hv)
 
 int wc_probe(struct hv_device *hv, const struct hv_vmbus_device_id *id)
 {
-	struct wc_device *device = device_new(hv);
+	struct wc_device *device;
 	int err;
 
+	/* Sharing would make pages readable for the host, and the bus lets no device of ours exist there anyway. */
+	if (wc_is_confidential()) {
+		dev_err(&hv->device, "not for confidential VMs\n");
+		return -EOPNOTSUPP;
+	}
+	device = device_new(hv);
 	if (!device)
 		return -ENOMEM;
 	hv_set_drvdata(hv, device);
@@ -310,6 +331,7 @@ WC_REMOVE_TYPE wc_remove(struct hv_device *hv)
 	stop(device, -ENODEV);
 	cancel_work_sync(&device->start); /* it can't wait for replies any more */
 	stop(device, -ENODEV); /* it may have opened the channel meanwhile */
+	cancel_work_sync(&device->broken);
 	set_state(device, WC_GONE, -ENODEV);
 	sessions_die(device);
 	cancel_delayed_work_sync(&device->reaper);
@@ -333,6 +355,7 @@ int wc_suspend(struct hv_device *hv)
 	set_state(device, WC_SUSPENDED, 0);
 	wait_event_timeout(device->slot_wait, !READ_ONCE(device->in_flight), msecs_to_jiffies(DRAIN_MS));
 	stop(device, -ECANCELED);
+	cancel_work_sync(&device->broken);
 	detach(device);
 	return 0;
 }

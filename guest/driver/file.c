@@ -138,7 +138,7 @@ static __poll_t wc_poll_file(struct file *file, poll_table *table)
 	poll_wait(file, &session->wait, table);
 	spin_lock_bh(&device->lock);
 	err = session->dead;
-	if (!list_empty(&session->records) || err)
+	if (!list_empty(&session->records) || (err && !session->unread))
 		events |= EPOLLIN | EPOLLRDNORM;
 	spin_unlock_bh(&device->lock);
 	return err ? events | EPOLLHUP | EPOLLERR : events;

@@ -44,6 +44,7 @@ module_param_named(patience_ms, wc_patience_ms, uint, 0644);
 MODULE_PARM_DESC(patience_ms, "ms that opening, sharing and freeing wait for a silent host (10000)");
 
 struct workqueue_struct *wc_wq;
+struct workqueue_struct *wc_host_wq;
 
 static const struct hv_vmbus_device_id ids[] = {
 	{ .guid = GUID_INIT(0x6ac83d8f, 0x6e16, 0x4e5c, 0xab, 0x3d, 0xfd, 0x8c, 0x5a, 0x4b, 0x7e, 0x21) },
@@ -76,6 +77,27 @@ static int check_parameters(void)
 	return -EINVAL;
 }
 
+static int __init init_queues(void)
+{
+	wc_wq = alloc_workqueue(KBUILD_MODNAME, WQ_UNBOUND, WQ_MAX_ACTIVE);
+	wc_host_wq = alloc_workqueue(KBUILD_MODNAME "_host", WQ_UNBOUND, WQ_MAX_ACTIVE);
+	if (wc_wq && wc_host_wq)
+		return 0;
+	if (wc_wq)
+		destroy_workqueue(wc_wq);
+	if (wc_host_wq)
+		destroy_workqueue(wc_host_wq);
+	return -ENOMEM;
+}
+
+/* Either may queue on the other until there is nothing left of any device. */
+static void exit_queues(void)
+{
+	flush_workqueue(wc_wq);
+	destroy_workqueue(wc_host_wq);
+	destroy_workqueue(wc_wq);
+}
+
 static int __init wc_init(void)
 {
 	int err = check_parameters();
@@ -85,24 +107,25 @@ static int __init wc_init(void)
 	BUILD_BUG_ON(PAGE_SIZE != WINAPI_PAGE_SIZE); /* buffers are counted in VMBus's pages */
 	if (!wc_max_mib)
 		wc_max_mib = (totalram_pages() >> (20 - PAGE_SHIFT)) / 2;
-	wc_wq = alloc_workqueue(KBUILD_MODNAME, WQ_UNBOUND, WQ_MAX_ACTIVE);
-	if (!wc_wq)
-		return -ENOMEM;
+	err = init_queues();
+	if (err)
+		return err;
 	err = wc_devices_init();
-	if (!err)
+	if (!err) {
 		err = vmbus_driver_register(&driver);
-	if (!err)
-		return 0;
-	wc_devices_exit();
-	destroy_workqueue(wc_wq);
+		if (err)
+			wc_devices_exit();
+	}
+	if (err)
+		exit_queues();
 	return err;
 }
 
-/* No file is open (each holds the module), so what is still on the queue ends by itself. */
+/* No file is open (each holds the module), so what is still on the queues ends by itself. */
 static void __exit wc_exit(void)
 {
 	vmbus_driver_unregister(&driver);
-	destroy_workqueue(wc_wq);
+	exit_queues();
 	wc_devices_exit();
 }
 

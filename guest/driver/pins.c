@@ -57,7 +57,7 @@ void wc_unpin_pages(struct page **page, u32 pages, bool dirty, struct mm_struct 
 
 /* ---- Of a call ------------------------------------------------------------------------------------------------------ */
 
-void wc_pins_free(struct wc_pins *pins)
+void wc_pins_free(struct wc_pins *pins, bool wait)
 {
 	u32 i;
 
@@ -67,7 +67,7 @@ void wc_pins_free(struct wc_pins *pins)
 		wc_unpin_pages(pins->page + pins->run[i].first, pins->run[i].pages, pins->run[i].write,
 			       pins->run[i].mm);
 	for (i = 0; i < pins->registered_count; i++)
-		wc_buffer_retire(pins->registered[i]);
+		wc_buffer_retire(pins->registered[i], wait);
 	kvfree(pins->page);
 	kvfree(pins->range);
 	kfree(pins);
@@ -86,7 +86,7 @@ static int check(const struct wc_device *device, const struct winapi_ioc_buffer_
 		return -E2BIG;
 	if (ref->address != (unsigned long)ref->address || ref->address + ref->length < ref->address)
 		return -EFAULT;
-	return device->confidential ? -EOPNOTSUPP : 0;
+	return 0;
 }
 
 static int pin_one(struct wc_device *device, struct wc_pins *pins, const struct winapi_ioc_buffer_ref *ref,

@@ -118,11 +118,14 @@ static void release(struct wc_request *r)
 		push(r);
 }
 
-static int may_begin(struct wc_device *device, struct wc_session *session)
+/* Under lock. 0: it may; -EAGAIN: a user's, and the device starts or sleeps. */
+static int may_begin(struct wc_device *device, struct wc_session *session, enum wc_kind kind)
 {
 	if (session && session->dead)
 		return session->dead;
-	return device->halted;
+	if (kind == WC_CONTROL || device->state == WC_RUNNING)
+		return device->halted;
+	return device->state == WC_STARTING || device->state == WC_SUSPENDED ? -EAGAIN : -ENODEV;
 }
 
 /* 0 or a reason not to begin; -EAGAIN: none is free. */
@@ -132,7 +135,7 @@ static int try_take(struct wc_device *device, struct wc_session *session, enum w
 	int err;
 
 	spin_lock_bh(&device->lock);
-	err = may_begin(device, session);
+	err = may_begin(device, session, kind);
 	if (!err) {
 		*request = pop(device, kind);
 		err = *request ? 0 : -EAGAIN;
@@ -160,7 +163,7 @@ void wc_request_drop(struct wc_request *r)
 {
 	struct wc_device *device = r->device;
 
-	wc_pins_free(r->pins);
+	wc_pins_free(r->pins, true);
 	r->pins = NULL;
 	kfree(r->record);
 	r->record = NULL;
@@ -192,12 +195,14 @@ static void finish(struct work_struct *work)
 	struct wc_request *r = container_of(work, struct wc_request, finish);
 	struct wc_device *device = r->device;
 
-	wc_pins_free(r->pins);
+	get_device(&device->dev); /* the session that goes below may have held the last reference */
+	wc_pins_free(r->pins, false);
 	r->pins = NULL;
 	spin_lock_bh(&device->lock);
 	deliver(r);
 	release(r);
 	spin_unlock_bh(&device->lock);
+	wc_device_put(device);
 }
 
 /* Nobody waits in the kernel for it: the memory goes first, then the record comes. Under lock. */
@@ -330,7 +335,7 @@ int wc_request_send(struct wc_request *r, u32 size, enum wc_wait wait, u64 deadl
 
 	stamp(r);
 	spin_lock_bh(&device->lock);
-	err = may_begin(device, r->session);
+	err = r->doomed ? r->doomed : may_begin(device, r->session, r->kind);
 	if (!err)
 		r->state = WC_SENDING;
 	spin_unlock_bh(&device->lock);
@@ -516,20 +521,19 @@ static int give_up(struct wc_request *r, int why)
 	return why;
 }
 
-int wc_request_wait(struct wc_request *r, u64 plan, enum wc_wait wait, u64 deadline_ns)
+int wc_request_wait(struct wc_request *r, enum wc_wait wait, u64 deadline_ns)
 {
 	struct wc_device *device = r->device;
 	int err;
 
-	if (plan)
-		wc_poll_for(device, r, plan, deadline_ns);
 	if (!wc_request_over(r)) {
 		spin_lock_bh(&device->lock);
 		device->count.sleeps++;
 		spin_unlock_bh(&device->lock);
 	}
 	err = wc_wait_for(&r->wait, wait, deadline_ns, wc_request_over(r), 0);
-	if (!err && READ_ONCE(r->state) == WC_ENDED)
+	/* As in wc_request_over, which may have seen `doomed` only. */
+	if (!err && smp_load_acquire(&r->state) == WC_ENDED)
 		return 0;
 	return give_up(r, err ? err : READ_ONCE(r->doomed));
 }
@@ -550,22 +554,29 @@ void wc_requests_end(struct wc_device *device, int result)
 			push(r);
 		else if (r->state == WC_IN_FLIGHT || r->state == WC_ORPHAN)
 			end(r, result);
+		else if (r->state == WC_BUILDING || r->state == WC_SENDING || r->state == WC_REPLIED)
+			WRITE_ONCE(r->doomed,
+				   result); /* a frozen sender finds another channel when it goes on */
 	}
 	spin_unlock_bh(&device->lock);
 	wake_up_all(&device->slot_wait);
 }
 
-void wc_limbo_release(struct wc_device *device)
+void wc_limbo_release(struct wc_device *device, bool closed)
 {
 	struct wc_pins *pins, *next;
 	LIST_HEAD(limbo);
 
 	spin_lock_bh(&device->lock);
-	device->detached = true;
+	device->detached = closed;
 	list_splice_init(&device->limbo, &limbo);
 	spin_unlock_bh(&device->lock);
-	list_for_each_entry_safe(pins, next, &limbo, link)
-		wc_pins_free(pins);
+	if (!closed && !list_empty(&limbo))
+		dev_warn(&device->dev,
+			 "the channel couldn't be closed: the pages of its calls stay pinned\n");
+	if (closed)
+		list_for_each_entry_safe(pins, next, &limbo, link)
+			wc_pins_free(pins, false);
 }
 
 void wc_requests_end_session(struct wc_session *session, int result)

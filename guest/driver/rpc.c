@@ -22,20 +22,22 @@ int wc_status_errno(u32 status)
 }
 
 int wc_rpc(struct wc_device *device, struct wc_session *session, u16 type, const void *in, u32 in_size,
-	   void *out, u32 out_size)
+	   void *out, u32 out_size, u64 deadline_ns)
 {
 	struct wc_request *r;
-	int err = wc_request_take(device, NULL, WC_CONTROL, WC_WAIT_ALWAYS, U64_MAX, &r);
+	int err = wc_request_take(device, NULL, WC_CONTROL, WC_WAIT_ALWAYS, deadline_ns, &r);
 
 	if (err)
 		return err;
 	wc_request_header(r, type, session ? session->id : 0)->inline_size = in_size;
 	memcpy(r->message + sizeof(struct winapi_msg_header), in, in_size);
-	err = wc_request_send(r, sizeof(struct winapi_msg_header) + in_size, WC_WAIT_ALWAYS, U64_MAX);
-	if (!err)
-		err = wc_request_wait(r, 0, WC_WAIT_ALWAYS, U64_MAX);
-	if (!err)
+	err = wc_request_send(r, sizeof(struct winapi_msg_header) + in_size, WC_WAIT_ALWAYS, deadline_ns);
+	if (!err) {
+		err = wc_request_wait(r, WC_WAIT_ALWAYS, deadline_ns);
+		if (err)
+			return err; /* it goes on without us */
 		err = r->result ? r->result : wc_status_errno(r->status);
+	}
 	if (!err && r->out_size != out_size)
 		err = -EPROTO;
 	/* A new session's id is in both header and data. */
@@ -65,9 +67,7 @@ static void take_limits(struct wc_device *device, const struct winapi_hello_repl
 
 	spin_lock_bh(&device->lock);
 	device->host_in_flight = in_flight;
-	device->max_chunks = min(h->max_chunks, WINAPI_MAX_CHUNKS);
 	info->protocol_version = h->version;
-	info->flags = device->confidential ? WINAPI_IOC_INFO_CONFIDENTIAL : 0;
 	info->features = h->features & WINAPI_FEATURES_V1;
 	info->ring_size = device->ring_data;
 	info->max_in_flight = in_flight - min(in_flight / 4, RESERVE);
@@ -76,6 +76,9 @@ static void take_limits(struct wc_device *device, const struct winapi_hello_repl
 	info->max_batch = min(h->max_batch, WINAPI_MAX_BATCH);
 	info->max_buffers = min(h->max_buffers, wc_max_buffers);
 	info->max_buffer_size = min_t(u64, h->max_buffer_size, WINAPI_MAX_BUFFER_SIZE);
+	/* A buffer that doesn't begin with a page takes one page more. */
+	info->max_buffer_size =
+		min_t(u64, info->max_buffer_size, h->max_chunks * WINAPI_CHUNK_SIZE - PAGE_SIZE);
 	info->max_bytes = min_t(u64, h->max_bytes, (u64)wc_max_mib << 20);
 	memcpy(info->provider, h->provider, sizeof(info->provider));
 	info->provider[sizeof(info->provider) - 1] = '\0';
@@ -99,7 +102,8 @@ int wc_hello(struct wc_device *device)
 		.features = WINAPI_FEATURES_V1,
 	};
 	struct winapi_hello_reply reply;
-	int err = wc_rpc(device, NULL, WINAPI_MSG_HELLO, &request, sizeof(request), &reply, sizeof(reply));
+	int err = wc_rpc(device, NULL, WINAPI_MSG_HELLO, &request, sizeof(request), &reply, sizeof(reply),
+			 ktime_get_ns() + READ_ONCE(wc_patience_ms) * (u64)NSEC_PER_MSEC);
 
 	if (err)
 		return err;

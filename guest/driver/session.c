@@ -18,7 +18,6 @@ static void session_free(struct kref *ref)
 {
 	struct wc_session *session = container_of(ref, struct wc_session, ref);
 
-	xa_destroy(&session->buffers);
 	wc_device_put(session->device);
 	kfree(session);
 }
@@ -41,7 +40,7 @@ static int open_at_host(struct wc_session *session)
 	};
 	struct winapi_session_open_reply reply;
 	int err = wc_rpc(session->device, NULL, WINAPI_MSG_SESSION_OPEN, &request, sizeof(request), &reply,
-			 sizeof(reply));
+			 sizeof(reply), U64_MAX);
 
 	if (!err && !reply.session_id)
 		err = -EPROTO;
@@ -75,7 +74,7 @@ static void start(struct work_struct *work)
 	}
 	session->start_error = err;
 	if (mark_started(session))
-		queue_work(wc_wq, &session->close);
+		queue_work(wc_host_wq, &session->close);
 	wc_session_put(session);
 }
 
@@ -85,7 +84,7 @@ static void close_at_host(struct wc_session *session)
 		return;
 	/* -ENODEV: the channel went meanwhile, and the session with it. */
 	if (session->id)
-		wc_rpc(session->device, session, WINAPI_MSG_SESSION_CLOSE, NULL, 0, NULL, 0);
+		wc_rpc(session->device, session, WINAPI_MSG_SESSION_CLOSE, NULL, 0, NULL, 0, U64_MAX);
 	wc_leave(session->device);
 }
 
@@ -103,21 +102,44 @@ static void close(struct work_struct *work)
 	wc_session_put(session);
 }
 
-void wc_session_restart(struct wc_session *session)
+/* In order of ids from *id on, with a reference; NULL: no more. */
+static struct wc_buffer *next_buffer(struct wc_session *session, unsigned long *id)
 {
 	struct wc_buffer *buffer;
-	unsigned long id;
+
+	mutex_lock(&session->lock);
+	buffer = xa_find(&session->buffers, id, ULONG_MAX, XA_PRESENT);
+	if (buffer)
+		kref_get(&buffer->ref);
+	mutex_unlock(&session->lock);
+	++*id;
+	return buffer;
+}
+
+/* One that is freed meanwhile is unshared once the device runs. */
+static int share_again(struct wc_session *session)
+{
+	struct wc_buffer *buffer;
+	unsigned long id = 0;
 	int err = 0;
+
+	while (!err && (buffer = next_buffer(session, &id))) {
+		err = wc_buffer_share(buffer);
+		wc_buffer_put(buffer);
+	}
+	return err;
+}
+
+void wc_session_restart(struct wc_session *session)
+{
+	int err;
 
 	session->id = 0;
 	if (session->dead || !session->is_started || session->start_error)
 		return;
 	err = open_at_host(session);
-	mutex_lock(&session->lock);
-	xa_for_each(&session->buffers, id, buffer)
-		if (!err)
-			err = wc_buffer_share(buffer);
-	mutex_unlock(&session->lock);
+	if (!err)
+		err = share_again(session);
 	if (err)
 		wc_session_shut(session, -ENODEV);
 }
@@ -177,7 +199,7 @@ static int await_start(struct wc_session *session)
 int wc_session_open(struct wc_device *device, struct wc_session **out)
 {
 	struct wc_session *session;
-	int err = wc_await_running(device);
+	int err = wc_await_running(device, WC_WAIT_KILLABLE, U64_MAX);
 
 	if (err)
 		return err;
@@ -190,7 +212,7 @@ int wc_session_open(struct wc_device *device, struct wc_session **out)
 		return err;
 	}
 	wc_session_get(session); /* the work's */
-	queue_work(wc_wq, &session->start);
+	queue_work(wc_host_wq, &session->start);
 	err = await_start(session);
 	if (err)
 		wc_session_close(session);
@@ -228,5 +250,5 @@ void wc_session_close(struct wc_session *session)
 	started = session->is_started;
 	spin_unlock_bh(&device->lock);
 	if (started)
-		queue_work(wc_wq, &session->close);
+		queue_work(wc_host_wq, &session->close);
 }

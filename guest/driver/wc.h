@@ -26,7 +26,7 @@
  * Lock order: gate, session->lock, bus_lock, lock; tx_lock and rx_lock are innermost but for lock inside rx_lock.
  *
  * vmbus_open, GPADL creation and teardown wait without end, and a rescind wakes one waiter of a channel, not
- * all: so each holds bus_lock, and no thread of user space runs them; it waits, killable, for work that does.
+ * all: so each holds bus_lock, and no caller of the device runs them; it waits, killable, for work that does.
  */
 #ifndef WC_H
 #define WC_H
@@ -64,6 +64,8 @@ extern unsigned int wc_poll;
 extern unsigned int wc_poll_max_us;
 extern unsigned int wc_patience_ms;
 
+/* Work that may wait for the host as long as it takes, and all other: that must not stand behind the former. */
+extern struct workqueue_struct *wc_host_wq;
 extern struct workqueue_struct *wc_wq;
 
 struct wc_buffer;
@@ -224,10 +226,7 @@ struct wc_device {
 	int start_error;
 	bool removing; /* under lock */
 	u32 epoch; /* how often it has been started; sessions of an earlier one are opened again */
-	bool open; /* vmbus_open succeeded; under bus_lock */
-	bool confidential;
 	struct winapi_ioc_info info;
-	u32 max_chunks;
 	u32 max_sessions;
 	u32 host_in_flight; /* what the host allows, the driver's own requests included */
 	struct work_struct start;
@@ -280,14 +279,15 @@ void wc_devices_exit(void);
 int wc_enter(struct wc_device *device);
 void wc_leave(struct wc_device *device);
 /* For users: waits, killable, until it runs. Nothing is kept: whatever they do next may find it gone. */
-int wc_await_running(struct wc_device *device);
+int wc_await_running(struct wc_device *device, enum wc_wait wait, u64 deadline_ns);
+void wc_bus_lock(struct wc_device *device);
 /* The host broke the ring: work ends all calls; the device stays unusable until it is offered anew. Any context. */
 void wc_device_break(struct wc_device *device, const char *why);
 
 /* channel.c */
 int wc_channel_open(struct wc_device *device);
 void wc_channel_stop(struct wc_device *device); /* nobody touches the rings from here on */
-void wc_channel_close(struct wc_device *device);
+bool wc_channel_close(struct wc_device *device); /* false: the host wasn't reached, and keeps what it has */
 /*
  * Sends request->message, `size` bytes, with the pages of its pins. Waits for room (killable unless the caller is
  * work) until the deadline, or not at all: -EAGAIN. -ENODEV, -EINTR, -ETIMEDOUT, -EMSGSIZE: never any room.
@@ -325,14 +325,14 @@ int wc_request_send(struct wc_request *request, u32 size, enum wc_wait wait, u64
  * For WC_SYNC and WC_CONTROL: waits for the end. 0: it is the caller's, with its result. -EINTR, -ETIMEDOUT or
  * -ECANCELED: it was given up and isn't the caller's any more.
  */
-int wc_request_wait(struct wc_request *request, u64 plan, enum wc_wait wait, u64 deadline_ns);
+int wc_request_wait(struct wc_request *request, enum wc_wait wait, u64 deadline_ns);
 bool wc_request_over(const struct wc_request *request); /* or doomed; no lock needed */
 /* A completion from the host. False: no request in flight fits it. Under rx_lock; the payload is still shared. */
 bool wc_request_reply(struct wc_device *device, u64 transaction, const void *payload, u32 size);
 /* The channel is going: ends everything. What the host may still touch goes to limbo. */
 void wc_requests_end(struct wc_device *device, int result);
-/* The channel is closed: the host touches nothing any more. */
-void wc_limbo_release(struct wc_device *device);
+/* The channel is closed: the host touches nothing any more, unless the closing failed. */
+void wc_limbo_release(struct wc_device *device, bool closed);
 /* A session ends: its calls do. */
 void wc_requests_end_session(struct wc_session *session, int result);
 /* Asks the host to stop a submitted call. 0 or -ENOENT. */
@@ -346,7 +346,7 @@ void wc_reap_by(struct wc_device *device, u64 deadline_ns); /* not later than th
  * why there was no reply.
  */
 int wc_rpc(struct wc_device *device, struct wc_session *session, u16 type, const void *in, u32 in_size,
-	   void *out, u32 out_size);
+	   void *out, u32 out_size, u64 deadline_ns);
 int wc_hello(struct wc_device *device);
 
 /* ---- Sessions -------------------------------------------------------------------------------------------------- */
@@ -409,7 +409,8 @@ void wc_records_free(struct wc_session *session);
 /* pins.c */
 int wc_pin_pages(unsigned long address, u32 pages, bool write, struct page **page, struct mm_struct **mm);
 void wc_unpin_pages(struct page **page, u32 pages, bool dirty, struct mm_struct *mm);
-void wc_pins_free(struct wc_pins *pins); /* may sleep */
+void wc_pins_free(struct wc_pins *pins,
+		  bool wait); /* may sleep; wait: until what was registered is unshared */
 /* Pins the call's plain memory, for the packet or, where it doesn't fit that, registered for the call. */
 int wc_pins_for_call(struct wc_session *session, struct wc_request *request,
 		     const struct winapi_ioc_buffer_ref *ref, u32 count, struct winapi_buffer_desc *desc,
@@ -459,8 +460,8 @@ int wc_buffer_map(struct wc_session *session, struct vm_area_struct *vma);
 /* Memory for one call; *buffer is shared when it returns 0. */
 int wc_buffer_for_call(struct wc_session *session, unsigned long address, u64 length, u32 access,
 		       struct wc_buffer **buffer);
-/* Its call is over: unshares it, and waits for that as long as it may. */
-void wc_buffer_retire(struct wc_buffer *buffer);
+/* Its call is over: has it unshared, and waits for that for a while or not at all. */
+void wc_buffer_retire(struct wc_buffer *buffer, bool wait);
 /* The buffer with that id, with a user counted and a reference, for a range and an access. */
 int wc_buffer_use(struct wc_session *session, u32 id, u64 offset, u64 length, u32 access,
 		  struct wc_buffer **buffer);

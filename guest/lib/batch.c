@@ -26,9 +26,9 @@ static int check_item(const struct winapi_batch_item *item)
 /* What a reply can bring for an item: no more than the bound of one message. */
 static uint32_t reply_size(const struct winapi_batch_item *item, uint32_t room)
 {
-	uint32_t size = padded(item->out_capacity);
+	uint32_t most = room - ENTRY_SIZE;
 
-	return ENTRY_SIZE + (size < room - ENTRY_SIZE ? size : room - ENTRY_SIZE);
+	return ENTRY_SIZE + (item->out_capacity < most ? padded(item->out_capacity) : most);
 }
 
 /* Puts items into a message. How many there are; *size: its bytes. 0: not even the first fits. */

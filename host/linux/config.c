@@ -124,7 +124,7 @@ static const struct key {
 	size_t size;
 	const char *allowed;
 } keys[] = {
-	{ "daemon", "socket", TEXT, AT(socket), "a path of at most 107 characters" },
+	{ "daemon", "socket", TEXT, AT(socket), "a path of at most 99 characters" },
 	{ "daemon", "group", TEXT, AT(group), "a group's name" },
 	{ "daemon", "mode", MODE, AT(mode), "octal permissions such as 0660" },
 	{ "daemon", "poll", POLL, AT(poll), "adaptive, always or never" },

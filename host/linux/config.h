@@ -21,7 +21,7 @@ enum hostd_poll {
 };
 
 struct hostd_config {
-	char socket[108]; /* sun_path */
+	char socket[100]; /* sun_path, less what listener.c adds */
 	char group[64]; /* that owns the socket; empty: the daemon's own */
 	mode_t mode;
 	enum hostd_poll poll;

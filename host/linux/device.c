@@ -144,6 +144,18 @@ static int take_packet(struct device *device)
 	return device->stalled ? 0 : -EPROTO;
 }
 
+/* Up to the budget, or until none is left: then *got is 0, or negative with a broken guest. */
+static unsigned int take_packets(struct device *device, int *got)
+{
+	unsigned int taken = 0;
+
+	while (taken < BUDGET && (*got = take_packet(device)) > 0)
+		if (++taken % PUBLISH_EVERY == 0)
+			wp_channel_publish(device->core);
+	wp_channel_publish(device->core);
+	return taken;
+}
+
 bool device_turn(struct device *device)
 {
 	unsigned int taken = 0;
@@ -155,19 +167,24 @@ bool device_turn(struct device *device)
 	}
 	if (wp_channel_blocked(device->core))
 		wp_channel_flush(device->core);
-	if (!vmbus_channel_pending(device->channel) || device->stalled || device->draining)
-		return false;
-	while (taken < BUDGET && (got = take_packet(device)) > 0)
-		if (++taken % PUBLISH_EVERY == 0)
-			wp_channel_publish(device->core);
-	wp_channel_publish(device->core);
+	if (vmbus_channel_pending(device->channel) && !device->stalled && !device->draining)
+		taken = take_packets(device, &got);
+	/* Also when nothing came: the guest may have begun to wait for room since. */
 	vmbus_channel_release(device->channel, false);
 	if (got < 0) {
 		guest_complain(device->guest, got == -ENOMEM ? "no memory for a packet: channel rescinded" :
 							       "malformed packet: channel rescinded");
-		vmbus_channel_rescind(device->channel);
+		device_rescind(device);
 	}
 	return taken || got < 0;
+}
+
+void device_rescind(struct device *device)
+{
+	if (device->rescinded)
+		return;
+	device->rescinded = true;
+	vmbus_channel_rescind(device->channel);
 }
 
 /* ---- The provider core's side ---------------------------------------------------------------------- */

@@ -18,6 +18,7 @@ struct device {
 	struct vmbus_channel *channel;
 	struct wp_channel *core; /* NULL: not open */
 	bool draining; /* the daemon ends: no new calls */
+	bool rescinded; /* the channel may be freed at any time */
 	bool stalled; /* a packet waits in the ring for a slot */
 	struct device *next_active; /* polled by the ring thread */
 	bool active;
@@ -39,6 +40,8 @@ void device_describe(struct device *device, struct vmbus_offer *offer);
 bool device_turn(struct device *device);
 /* Leaves the polled ones. False: not yet, a packet came just now. */
 bool device_stop_polling(struct device *device);
+/* Takes the offer back, if it is still there. */
+void device_rescind(struct device *device);
 /* Does a packet that isn't complete lie in [start, start + size) of our memory? */
 bool device_uses(struct device *device, const uint8_t *start, size_t size);
 

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "eventfd.h"
 #include "hostd.h"
 #include "platform_linux.h"
 
@@ -139,6 +140,14 @@ static void guest_send(struct guest *guest, uint32_t type, const void *payload, 
 		enqueue(guest, &record, total, fd);
 }
 
+/* The peer may hold the same open file, which epoll would then go on watching. */
+static void close_watched(struct guest *guest, int *fd)
+{
+	epoll_ctl(guest->thread->epoll, EPOLL_CTL_DEL, *fd, NULL);
+	close(*fd);
+	*fd = -1;
+}
+
 /* ---- What the VMBus server asks for ----------------------------------------------------------------- */
 
 /* A channel's way to wake us: its eventfd, in the guest's hands too. */
@@ -202,9 +211,20 @@ static void set_event_flag(struct guest *guest, uint64_t page, uint32_t relid)
 		__atomic_fetch_or((uint32_t *)word, 1u << relid % 32, __ATOMIC_SEQ_CST);
 }
 
+/* Under vp_lock. One that can't be called is given up: the guest made it so. */
+static void call_vp(struct guest *guest, struct guest_vp *vp)
+{
+	int err = eventfd_signal(vp->call);
+
+	if (!err)
+		return;
+	guest_complain(guest, "its call eventfd can't be written: not called any more");
+	close(vp->call);
+	vp->call = -1;
+}
+
 static void signal_guest(void *owner, uint32_t relid, uint32_t vp)
 {
-	static const uint64_t one = 1;
 	struct guest *guest = owner;
 	struct guest_vp *to;
 
@@ -213,8 +233,7 @@ static void signal_guest(void *owner, uint32_t relid, uint32_t vp)
 	if (to->call >= 0) {
 		if (to->flags_gpa != VMBUS_USER_FLAGS_OFF)
 			set_event_flag(guest, to->flags_gpa, relid);
-		if (write(to->call, &one, sizeof(one)) < 0 && errno != EAGAIN)
-			wp_log(WP_LOG_WARNING, "guest %u can't be called: errno %d", guest->number, errno);
+		call_vp(guest, to);
 	}
 	wp_unlock(&guest->vp_lock);
 }
@@ -259,9 +278,7 @@ static void channel_gone(void *owner, struct vmbus_channel *channel, uint32_t re
 		at = &(*at)->next;
 	kick = *at;
 	*at = kick->next;
-	close(kick->fd); /* and with it, its place in epoll: the front-end's copy is another descriptor */
-	epoll_ctl(guest->thread->epoll, EPOLL_CTL_DEL, kick->fd, NULL);
-	kick->fd = -1;
+	close_watched(guest, &kick->fd);
 	kick->free_task.run = kick_free;
 	ring_thread_bury(guest->thread, &kick->free_task);
 	guest_send(guest, VMBUS_USER_CHANNEL_GONE, &gone, sizeof(gone), -1);
@@ -438,7 +455,7 @@ static int on_vp(struct guest *guest, struct incoming *in)
 	if (in->header.size != sizeof(vp))
 		return -EPROTO;
 	memcpy(&vp, in->payload, sizeof(vp));
-	if (vp.index >= VMBUS_USER_MAX_VPS || vp.reserved || in->fd < 0)
+	if (vp.index >= VMBUS_USER_MAX_VPS || vp.reserved || in->fd < 0 || !eventfd_check(in->fd))
 		return -EPROTO;
 	if (vp.event_flags_gpa != VMBUS_USER_FLAGS_OFF && vp.event_flags_gpa % VMBUS_PAGE_SIZE)
 		return -EPROTO;
@@ -661,7 +678,6 @@ void guest_drop(struct guest *guest)
 {
 	if (guest->fd < 0)
 		return;
-	close(guest->fd);
-	guest->fd = -1;
+	close_watched(guest, &guest->fd);
 	guest_channel_closed(guest);
 }

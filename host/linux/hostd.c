@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "eventfd.h"
 #include "guest.h"
 #include "platform_linux.h"
 
@@ -32,7 +33,7 @@ struct hostd *hostd_create(const struct hostd_config *config, unsigned int threa
 	snprintf(core.name, sizeof(core.name), "winapi-hostd %s", WINAPI_VERSION);
 	hostd->gone = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	hostd->provider = wp_provider_create(&core);
-	if (hostd->gone < 0 || !hostd->provider || guard_install())
+	if (hostd->gone < 0 || !hostd->provider || guard_install() || eventfd_install())
 		goto fail;
 	for (unsigned int i = 0; i < thread_count(threads); i++) {
 		if (ring_thread_init(&hostd->thread[i], hostd, config->poll))
@@ -145,7 +146,7 @@ static void end_now(struct task *task)
 		if (end->what == END_DRAIN)
 			guest->device.draining = true;
 		else if (end->what == END_RESCIND && guest->fd >= 0 && guest->server)
-			vmbus_channel_rescind(guest->device.channel);
+			device_rescind(&guest->device);
 		else if (end->what == END_DROP)
 			guest_drop(guest);
 	}

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -35,31 +36,25 @@ static int passed_socket(void)
 	return FIRST_PASSED_FD;
 }
 
-static int fail(const struct hostd_config *config, int fd, const char *what)
-{
-	int err = -errno;
-
-	wp_log(WP_LOG_ERROR, "%s: %s: %s", config->socket, what, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return err;
-}
-
-/* A socket file that nobody serves any more is in the way; one that is served is not ours to take. */
+/* A socket that nobody serves any more is in the way; one that is served, or another file, stays. */
 static bool remove_stale(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	bool stale = connect(fd, (const struct sockaddr *)address, sizeof(*address)) && errno == ECONNREFUSED;
+	struct stat file;
 
 	close(fd);
-	return stale && !unlink(address->sun_path);
+	if (stale && !lstat(address->sun_path, &file) && S_ISSOCK(file.st_mode))
+		return !unlink(address->sun_path);
+	errno = EEXIST;
+	return false;
 }
 
-static int set_owner(const struct hostd_config *config)
+static int set_owner(const struct hostd_config *config, const char *path)
 {
 	const struct group *group;
 
-	if (chmod(config->socket, config->mode))
+	if (chmod(path, config->mode))
 		return -1;
 	if (!config->group[0])
 		return 0;
@@ -68,36 +63,60 @@ static int set_owner(const struct hostd_config *config)
 		errno = ENOENT;
 		return -1;
 	}
-	return chown(config->socket, (uid_t)-1, group->gr_gid);
+	return chown(path, (uid_t)-1, group->gr_gid);
+}
+
+/* The name that it is to have, beside the one that it has. */
+static bool appear(const struct sockaddr_un *hidden, const struct sockaddr_un *address)
+{
+	return !link(hidden->sun_path, address->sun_path) ||
+	       (errno == EEXIST && remove_stale(address) && !link(hidden->sun_path, address->sun_path));
+}
+
+static const char *why_not(int err)
+{
+	switch (err) {
+	case ENOENT:
+		return "its directory or group doesn't exist; create it or choose --socket PATH";
+	case EEXIST:
+		return "another winapi-hostd serves it, or it is no socket";
+	default:
+		return "can't be bound";
+	}
+}
+
+/* Under another name until it listens and has its permissions: who sees its own can connect to it. */
+static int bind_and_listen(const struct hostd_config *config, int fd)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX }, hidden = { .sun_family = AF_UNIX };
+	int err = 0;
+
+	memcpy(address.sun_path, config->socket, strlen(config->socket));
+	snprintf(hidden.sun_path, sizeof(hidden.sun_path), "%s.%d", config->socket, getpid());
+	unlink(hidden.sun_path); /* of a process that had our number */
+	if (bind(fd, (struct sockaddr *)&hidden, sizeof(hidden)))
+		return errno;
+	if (set_owner(config, hidden.sun_path) || listen(fd, 128) || !appear(&hidden, &address))
+		err = errno;
+	unlink(hidden.sun_path);
+	return err;
 }
 
 int listener_open(const struct hostd_config *config, bool *ours)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = passed_socket();
-	mode_t mask;
-	int bound;
+	int fd = passed_socket(), err;
 
 	*ours = false;
 	if (fd != -1)
 		return fd;
-	memcpy(address.sun_path, config->socket, strlen(config->socket));
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return fail(config, fd, "no socket");
-	mask = umask(0777); /* nobody connects before the permissions are right */
-	bound = bind(fd, (struct sockaddr *)&address, sizeof(address));
-	if (bound && errno == EADDRINUSE && remove_stale(&address))
-		bound = bind(fd, (struct sockaddr *)&address, sizeof(address));
-	umask(mask);
-	if (bound)
-		return fail(config, fd,
-			    errno == ENOENT ?
-				    "its directory doesn't exist; create it or choose --socket PATH" :
-			    errno == EADDRINUSE ? "another winapi-hostd serves it" :
-						  "can't be bound");
-	*ours = true;
-	if (set_owner(config) || listen(fd, 128))
-		return fail(config, fd, "permissions can't be set");
-	return fd;
+	err = fd < 0 ? errno : bind_and_listen(config, fd);
+	if (!err) {
+		*ours = true;
+		return fd;
+	}
+	wp_log(WP_LOG_ERROR, "%s: %s: %s", config->socket, why_not(err), strerror(err));
+	if (fd >= 0)
+		close(fd);
+	return -err;
 }

@@ -104,7 +104,7 @@ static int configure(const struct options *options, struct hostd_config *config)
 			return EXIT_USAGE;
 	}
 	if (options->socket && strlen(options->socket) >= sizeof(config->socket))
-		return bad_usage("--socket is longer than a Unix socket's name can be: ", options->socket);
+		return bad_usage("--socket takes a path of at most 99 characters, not ", options->socket);
 	if (options->socket)
 		strcpy(config->socket, options->socket);
 	if (options->poll && !config_parse_poll(options->poll, &config->poll))

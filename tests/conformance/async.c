@@ -119,6 +119,44 @@ static const char *the_descriptor_tells(struct context *c)
 	return NULL;
 }
 
+static const char *tells_beside(struct winapi *handle)
+{
+	struct pollfd fd = { .fd = winapi_fd(handle), .events = POLLIN };
+	char in[8] = "beside", out[8];
+	struct winapi_completion done;
+	struct long_call l;
+	const char *wrong = long_call_init(&l, handle);
+	int n;
+
+	if (wrong)
+		return wrong;
+	l.call.timeout_ms = WINAPI_TIMEOUT_INFINITE; /* else its end would make the descriptor readable */
+	EXPECT(winapi_submit(handle, &l.call, 1) == 1);
+	EXPECT(winapi_complete(handle, &done, 1, 0) == 0);
+	EXPECT(winapi_echo(handle, in, out, sizeof(in)) == 0);
+	EXPECT(winapi_cancel(handle, 0) == 0);
+	do
+		EXPECT(poll(&fd, 1, 60000) == 1);
+	while ((n = winapi_complete(handle, &done, 1, 0)) == 0);
+	EXPECT(n == 1 && done.result == -ECANCELED);
+	return NULL;
+}
+
+/* Between winapi_complete and poll another call sleeps until its own reply comes, and goes. */
+static const char *the_descriptor_tells_beside_calls(struct context *c)
+{
+	struct winapi_open_options options = WINAPI_OPEN_OPTIONS_INIT;
+	struct winapi *handle;
+	const char *wrong;
+
+	options.poll = WINAPI_POLL_NEVER;
+	options.ring_size = c->ring_size;
+	EXPECT(winapi_open(&handle, c->uri, &options) == 0);
+	wrong = tells_beside(handle);
+	winapi_close(handle);
+	return wrong;
+}
+
 static const char *calls_in_flight_are_bounded(struct context *c)
 {
 	struct winapi_completion done[FLIGHTS];
@@ -186,6 +224,7 @@ const struct test_case async_cases[] = {
 	{ "each submission completes once", each_submission_completes_once, false },
 	{ "nothing to complete is zero", nothing_to_complete_is_zero, false },
 	{ "the descriptor tells of completions", the_descriptor_tells, false },
+	{ "the descriptor tells of completions beside calls", the_descriptor_tells_beside_calls, true },
 	{ "calls in flight are bounded", calls_in_flight_are_bounded, true },
 	{ "cancel ends a call once", cancel_ends_a_call_once, true },
 	{ "a late submission times out", a_late_submission_times_out, true },

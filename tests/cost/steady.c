@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@
 
 #define WARM_UP 20000
 #define STEADY 100000
+#define LOOK_NS 10000000u /* a call that waits longer, as for a CPU, looks whether the host lives */
 
 static unsigned long allocations;
 
@@ -57,6 +59,15 @@ static void say(const char *text)
 }
 
 static unsigned long system_calls;
+static unsigned long looks; /* at the socket */
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
 
 /* As if the call had found nothing to do. */
 static void on_system_call(int signal, siginfo_t *info, void *context)
@@ -64,8 +75,10 @@ static void on_system_call(int signal, siginfo_t *info, void *context)
 	ucontext_t *machine = context;
 
 	(void)signal;
-	(void)info;
-	system_calls++;
+	if (info->si_syscall == SYS_recvmsg)
+		looks++;
+	else
+		system_calls++;
 	machine->uc_mcontext.gregs[REG_RAX] = -EAGAIN;
 }
 
@@ -106,6 +119,7 @@ int main(int argc, char **argv)
 	struct winapi *handle;
 	unsigned long before;
 	bool good, quiet;
+	uint64_t begin;
 
 	options.poll = WINAPI_POLL_ALWAYS;
 	if (winapi_open(&handle, "local:", &options)) {
@@ -123,10 +137,11 @@ int main(int argc, char **argv)
 	if (echoes(handle, WARM_UP) || forbid_system_calls())
 		return 1;
 	before = allocations;
+	begin = now_ns();
 	if (echoes(handle, STEADY))
 		_exit(1);
 	good = allocations == before;
-	quiet = system_calls * 1000 <= STEADY;
+	quiet = system_calls * 1000 <= STEADY && looks <= (now_ns() - begin) / LOOK_NS;
 	say(good ? "ok 1 - no allocation in a steady call\n" : "not ok 1 - no allocation in a steady call\n");
 	say(quiet ? "ok 2 - no system call in a steady call\n" :
 		    "not ok 2 - no system call in a steady call\n");

@@ -6,7 +6,7 @@ new=$(mktemp -d)
 trap 'rm -rf "$new"' EXIT
 echo 1..2
 status=0
-if "$1" -runs=0 "$2" >"$new/log" 2>&1; then
+if "$1" -runs=0 -artifact_prefix="$new/" "$2" >"$new/log" 2>&1; then
 	echo "ok 1 - the corpus"
 else
 	echo "not ok 1 - the corpus"

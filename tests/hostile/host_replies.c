@@ -183,7 +183,7 @@ static bool flood_of_replies(struct fake_host *h, const struct fake_event *e)
 	h->patience_ms = 50;
 	while (fake_reply(h, header.request_id, &header, NULL, 0))
 		;
-	h->patience_ms = 5000;
+	h->patience_ms = FAKE_PATIENCE_MS;
 	return true;
 }
 
@@ -280,6 +280,58 @@ static const struct words batches[] = {
 	{ "a reply larger than there is room for", FAKE_ECHO, too_long, 0, too_long_for_us, -EMSGSIZE, 0 },
 };
 
+/* Takes nothing from the ring, and hangs up when memory is brought. */
+static bool takes_nothing(struct fake_host *h, const struct fake_event *e)
+{
+	if (e->step == FAKE_REGION_ADD && e->nth)
+		fake_hang_up(h);
+	else if (e->step != FAKE_ECHO)
+		return false;
+	h->deaf = true;
+	return true;
+}
+
+static struct winapi_call large_echo(uint32_t timeout_ms)
+{
+	static uint8_t bytes[WINAPI_INLINE_MAX];
+	struct winapi_call call = WINAPI_CALL_INIT;
+
+	call.api = WINAPI_API_ECHO;
+	call.in = bytes;
+	call.in_size = sizeof(bytes);
+	call.timeout_ms = timeout_ms;
+	return call;
+}
+
+static void *submit_three(void *handle)
+{
+	struct winapi_call calls[3];
+
+	for (int i = 0; i < 3; i++)
+		calls[i] = large_echo(WINAPI_TIMEOUT_INFINITE);
+	return (void *)(intptr_t)winapi_submit(handle, calls, 3);
+}
+
+/* One thread waits for room without end, for the third of its calls at the latest. */
+static const char *others_keep_their_time(struct winapi *handle, const struct host_case *c)
+{
+	struct winapi_call call = large_echo(SHORT_MS);
+	struct winapi_buffer *buffer;
+	pthread_t thread;
+	void *submitted;
+
+	(void)c;
+	EXPECT(!pthread_create(&thread, NULL, submit_three, handle));
+	for (int i = 0; i < 3; i++) {
+		EXPECT(winapi_call(handle, &call) == -ETIMEDOUT && *winapi_error_message());
+		EXPECT(winapi_submit(handle, &call, 1) == -ETIMEDOUT || !i);
+	}
+	EXPECT(winapi_buffer_alloc(handle, 100, 1, &buffer) == -ENODEV);
+	pthread_join(thread, &submitted);
+	EXPECT((intptr_t)submitted < 3);
+	return NULL;
+}
+
 void host_replies(void)
 {
 	run_words(dropped, sizeof(dropped) / sizeof(dropped[0]));
@@ -292,6 +344,9 @@ void host_replies(void)
 				      .script = flood_of_replies,
 				      .timeout_ms = SHORT_MS,
 				      .use = flood_ends_in_time });
+	run_case(&(struct host_case){ .name = "a host that takes no call, with one caller who waits for ever",
+				      .script = takes_nothing,
+				      .use = others_keep_their_time });
 	run_case(&(struct host_case){ .name = "every call that may be in flight is never answered",
 				      .script = lose_some,
 				      .use = slots_stay_taken });

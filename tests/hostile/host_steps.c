@@ -4,6 +4,7 @@
  * channel back. Then what the host says where it does answer: its HELLO, its sessions, its refusals.
  */
 #include <errno.h>
+#include <unistd.h>
 
 #include "hostile_host.h"
 
@@ -138,8 +139,60 @@ static const struct {
 	{ "CANCEL", FAKE_CANCEL, 0, false, true },
 };
 
+/* ---- A handle that is closed while a thread waits ----------------------------------------------------------- */
+
+static uint32_t waiting; /* atomic: the host has the message that it doesn't answer */
+
+static bool never_maps(struct fake_host *h, const struct fake_event *e)
+{
+	(void)h;
+	if (e->step != FAKE_REGION_ADD || !e->nth)
+		return false;
+	__atomic_store_n(&waiting, 1, __ATOMIC_RELEASE);
+	return true;
+}
+
+static void *alloc_forever(void *handle)
+{
+	struct winapi_buffer *buffer;
+
+	return (void *)(intptr_t)winapi_buffer_alloc(handle, 100, WINAPI_HOST_READS, &buffer);
+}
+
+static const char *close_ends_a_wait(struct fake_host *host)
+{
+	struct winapi_open_options options = WINAPI_OPEN_OPTIONS_INIT;
+	struct winapi *handle;
+	pthread_t thread;
+	char uri[128];
+	void *result;
+
+	options.timeout_ms = WINAPI_TIMEOUT_INFINITE;
+	snprintf(uri, sizeof(uri), "local:%s", host->path);
+	EXPECT(winapi_open(&handle, uri, &options) == 0);
+	EXPECT(!pthread_create(&thread, NULL, alloc_forever, handle));
+	while (!__atomic_load_n(&waiting, __ATOMIC_ACQUIRE))
+		usleep(1000);
+	winapi_close(handle);
+	pthread_join(thread, &result);
+	EXPECT((intptr_t)result == -ECANCELED);
+	return NULL;
+}
+
+static void closed_while_waiting(void)
+{
+	struct fake_host *host = malloc(sizeof(*host));
+
+	if (!host || !fake_start(host, never_maps, NULL))
+		abort();
+	report("a handle closed while a thread waits for memory", close_ends_a_wait(host));
+	fake_end(host);
+	free(host);
+}
+
 void host_steps(void)
 {
+	closed_while_waiting();
 	static const char *const actions[] = { "silence at", "socket closed at", "channel rescinded at" };
 
 	for (unsigned int i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {

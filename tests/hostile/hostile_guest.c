@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -163,6 +164,31 @@ static bool double_free(void)
 	return handle && unregister(handle, WINAPI_STATUS_OK) &&
 	       unregister(handle, WINAPI_STATUS_INVALID_HANDLE) &&
 	       read_call(handle, 0, 1, 1, WINAPI_STATUS_INVALID_HANDLE) && still_works();
+}
+
+static bool another_session(uint64_t *session)
+{
+	struct {
+		struct winapi_msg_header h;
+		struct winapi_session_open_request open;
+	} m = { raw_header(&g, WINAPI_MSG_SESSION_OPEN, 50), { 0, 0, 0, 0 } };
+	struct winapi_msg_header reply;
+
+	m.h.session_id = 0;
+	m.h.inline_size = sizeof(m.open);
+	raw_message(&g, 50, &m, sizeof(m));
+	return raw_reply(&g, &reply, session, sizeof(*session)) && !reply.status;
+}
+
+static bool foreign_handle(void)
+{
+	uint64_t handle = register_pages(1, 4, 4 * 4096, 0), first = g.session;
+	bool good = handle && another_session(&g.session) && g.session != first &&
+		    read_call(handle, 0, 1, 1, WINAPI_STATUS_INVALID_HANDLE) &&
+		    unregister(handle, WINAPI_STATUS_INVALID_HANDLE);
+
+	g.session = first;
+	return good && read_call(handle, 0, 1, 1, WINAPI_STATUS_OK) && unregister(handle, WINAPI_STATUS_OK);
 }
 
 static bool bad_registrations(void)
@@ -570,12 +596,45 @@ static bool never_reads(void)
 static bool never_reads_its_socket(void)
 {
 	struct vmbus_gpadl_teardown m = { .header.type = VMBUS_MSG_GPADL_TEARDOWN, .relid = g.relid };
-	struct timeval patience = { 10, 0 };
+	struct timeval patience = { 60, 0 };
 
 	setsockopt(g.socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	for (m.gpadl = 1000; m.gpadl < 200000 && !g.gone; m.gpadl++)
 		raw_post(&g, &m, sizeof(m)); /* of a GPADL that isn't: TORNDOWN all the same */
 	return g.gone;
+}
+
+/* A host that waits until the eventfd can be written would keep the other guests of its thread waiting. */
+static bool call_that_blocks(void)
+{
+	struct vmbus_user_vp vp = { .event_flags_gpa = VMBUS_USER_FLAGS_OFF };
+	uint64_t full = UINT64_MAX - 1;
+
+	close(g.call);
+	g.call = eventfd(0, EFD_CLOEXEC);
+	if (write(g.call, &full, sizeof(full)) != sizeof(full))
+		return false;
+	raw_send(&g, VMBUS_USER_VP, &vp, sizeof(vp), g.call);
+	return still_works() && still_works();
+}
+
+static bool send_vp(int fd)
+{
+	struct vmbus_user_vp vp = { .event_flags_gpa = VMBUS_USER_FLAGS_OFF };
+
+	raw_send(&g, VMBUS_USER_VP, &vp, sizeof(vp), fd);
+	return raw_dropped(&g);
+}
+
+/* The host would hold the socket's other end itself, and never see that the guest is gone. */
+static bool call_is_own_socket(void)
+{
+	return send_vp(g.socket);
+}
+
+static bool call_is_a_file(void)
+{
+	return send_vp(g.ram_fd);
 }
 
 static void throughput_call(uint64_t handle, uint64_t length)
@@ -682,6 +741,7 @@ static const struct bad_case cases[] = {
 	{ "second HELLO", RAW_SESSION, second_hello },
 	{ "bad descriptors", RAW_SESSION, bad_descriptors },
 	{ "double free", RAW_SESSION, double_free },
+	{ "another session's buffer", RAW_SESSION, foreign_handle },
 	{ "bad registrations", RAW_SESSION, bad_registrations },
 	{ "teardown of a GPADL in use", RAW_SESSION, teardown_while_in_use },
 	{ "wrong magic", RAW_SESSION, bad_magic },
@@ -714,25 +774,33 @@ static const struct bad_case cases[] = {
 	{ "messages never read", RAW_OFFERED, never_reads_its_socket },
 	{ "sessions without end", RAW_SESSION, sessions_without_end },
 	{ "buffers without end", RAW_SESSION, buffers_without_end },
+	{ "a call eventfd that blocks", RAW_SESSION, call_that_blocks },
+	{ "its own socket for a call eventfd", RAW_READY, call_is_own_socket },
+	{ "memory for a call eventfd", RAW_MEMORY, call_is_a_file },
 	{ "holes punched in a call", RAW_SESSION, holes_punched_mid_call },
 	{ "death in a call", RAW_SESSION, dies_mid_call },
 };
 
 /* ---- The provider ----------------------------------------------------------------------------------------------- */
 
+/* Before the bad one leaves, on the same thread of the host too: of as many as there can be threads. */
+#define OTHERS 4
+
 static bool others_are_served(void)
 {
-	struct winapi *handle;
+	struct winapi *handle[OTHERS] = { NULL };
 	char uri[128], in[8] = "well", out[8] = "";
-	bool good;
+	bool good = true;
 
 	snprintf(uri, sizeof(uri), "local:%s", path);
-	if (winapi_open(&handle, uri, NULL)) {
-		printf("# %s\n", winapi_error_message());
-		return false;
-	}
-	good = !winapi_echo(handle, in, out, 8) && !memcmp(in, out, 8);
-	winapi_close(handle);
+	for (int i = 0; i < OTHERS; i++)
+		if (winapi_open(&handle[i], uri, NULL) || winapi_echo(handle[i], in, out, 8) ||
+		    memcmp(in, out, 8)) {
+			printf("# %s\n", winapi_error_message());
+			good = false;
+		}
+	for (int i = 0; i < OTHERS; i++)
+		winapi_close(handle[i]);
 	return good;
 }
 
@@ -749,7 +817,7 @@ static pid_t start_host(const char *hostd)
 		execl(hostd, hostd, "--socket", path, "--log-level", "error", NULL);
 		_exit(127);
 	}
-	for (int i = 0; i < 1000 && access(path, F_OK); i++)
+	for (int i = 0; i < 6000 && access(path, F_OK); i++)
 		usleep(10000);
 	return pid;
 }
@@ -787,6 +855,7 @@ int main(int argc, char **argv)
 			printf("# no connection\n");
 		else
 			good = cases[i].run();
+		good = others_are_served() && good;
 		raw_end(&g);
 		good = others_are_served() && good;
 		failed += !good;

@@ -13,7 +13,7 @@
 
 #define RING_DATA ((RAW_RING_PAGES - 1) * VMBUS_PAGE_SIZE)
 #define RAM_SIZE ((2 * RAW_RING_PAGES + RAW_EXTRA_PAGES) * (uint64_t)VMBUS_PAGE_SIZE)
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 60000
 
 /* ---- Socket -------------------------------------------------------------------------------------------- */
 

@@ -129,20 +129,36 @@ static void options(void)
 	refuses("options of a later version", "local:", &newer.known, -E2BIG, "doesn't know");
 }
 
-/* A daemon that is killed between two calls: the handle says so from then on, another can be opened. */
-static const char *daemon_vanishes(const char *hostd)
+static pid_t start_daemon(const char *hostd, const char *name)
 {
-	struct winapi *handle = NULL;
-	struct stat there;
 	pid_t pid = fork();
 
 	if (!pid) {
-		execl(hostd, hostd, "--socket", path_of("hostd"), "--log-level", "error", NULL);
+		freopen("/dev/null", "w", stderr);
+		execl(hostd, hostd, "--socket", path_of(name), "--log-level", "error", NULL);
 		_exit(127);
 	}
-	for (int i = 0; i < 1000 && stat(path_of("hostd"), &there); i++)
+	return pid;
+}
+
+static int status_of(pid_t pid)
+{
+	int status;
+
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Once its socket is there it can be connected to, and another can't have it. */
+static const char *daemon_is_alone(const char *hostd, pid_t pid)
+{
+	struct winapi *handle = NULL;
+	struct stat there;
+
+	for (int i = 0; i < 3000 && stat(path_of("hostd"), &there); i++)
 		usleep(10000);
 	EXPECT(winapi_open(&handle, uri_of("hostd"), NULL) == 0);
+	EXPECT(status_of(start_daemon(hostd, "hostd")) == 1);
 	EXPECT(echo_once(handle) == 0);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
@@ -152,7 +168,37 @@ static const char *daemon_vanishes(const char *hostd)
 	winapi_close(handle);
 	EXPECT(winapi_open(&handle, uri_of("hostd"), NULL) == -ECONNREFUSED);
 	EXPECT(strstr(winapi_error_message(), "is winapi-hostd running?"));
+	return NULL;
+}
+
+/* A daemon that is killed between two calls: the handle says so from then on, another can be opened. */
+static const char *daemon_vanishes(const char *hostd)
+{
+	pid_t pid = start_daemon(hostd, "hostd");
+	const char *wrong = daemon_is_alone(hostd, pid);
+
+	kill(pid, SIGKILL);
 	unlink(path_of("hostd"));
+	return wrong;
+}
+
+/* What the last one left behind is no hindrance, but somebody's file is. */
+static const char *names_that_are_taken(const char *hostd)
+{
+	struct winapi *handle = NULL;
+	struct stat there;
+	pid_t pid;
+
+	EXPECT(status_of(start_daemon(hostd, "file")) == 1);
+	EXPECT(!stat(path_of("file"), &there) && S_ISREG(there.st_mode));
+	EXPECT(status_of(start_daemon(hostd, "nowhere/hostd")) == 1);
+	pid = start_daemon(hostd, "stream"); /* a socket that nobody serves any more */
+	for (int i = 0; i < 3000 && winapi_open(&handle, uri_of("stream"), NULL); i++)
+		usleep(10000);
+	kill(pid, SIGTERM);
+	EXPECT(handle && status_of(pid) == 0);
+	winapi_close(handle);
+	EXPECT(stat(path_of("stream"), &there));
 	return NULL;
 }
 
@@ -167,6 +213,7 @@ void user_mistakes(const char *hostd)
 	private_hosts(hostd);
 	options();
 	report("a daemon that vanishes", daemon_vanishes(hostd));
+	report("names that are taken", names_that_are_taken(hostd));
 	for (unsigned int i = 0; i < 3; i++)
 		unlink(path_of(files[i]));
 	rmdir(folder);

@@ -60,17 +60,27 @@ static inline bool tso_may_step(const struct tso_thread *t)
 	return t->stores < TSO_BUFFER - 1;
 }
 
-/* Depth first, each state once. States are compared byte by byte: no padding in them. */
+/*
+ * Depth first, each state once. States are compared byte by byte: no padding in them. What is pushed
+ * comes next after the state that was popped last.
+ */
 bool search_init(size_t state_size);
 void search_begin(void);
 void search_push(const void *state);
 /* False: all were seen. */
 bool search_pop(void *state);
+/* The state that was popped last is an end as it should be. */
+void search_goal(void);
+/*
+ * After all were seen. True: *state is one from which no end can be reached any more, whatever happens
+ * next: a deadlock, or steps in a circle for ever.
+ */
+bool search_trapped(void *state);
 size_t search_visited(void);
 bool search_overflowed(void);
 
 /* A line of TAP; `outcome` NULL: it holds. */
-void model_report(bool good, const char *what, const char *outcome);
+void model_report(bool ok, const char *what, const char *outcome);
 unsigned int model_failures(void);
 
 #endif /* MODEL_TSO_H */

@@ -529,7 +529,7 @@ bool fake_start(struct fake_host *h, bool (*script)(struct fake_host *h, const s
 				 .socket = -1,
 				 .call = -1,
 				 .region = -1,
-				 .patience_ms = 5000 };
+				 .patience_ms = FAKE_PATIENCE_MS };
 	if (!mkdtemp(folder))
 		return false;
 	snprintf(h->path, sizeof(h->path), "%s/s", folder);

@@ -76,6 +76,7 @@ struct fake_host {
 	uint64_t next_handle;
 };
 
+#define FAKE_PATIENCE_MS 60000u
 #define FAKE_RELID 7u
 #define FAKE_SESSION_ID 0x51ull
 

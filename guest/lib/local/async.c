@@ -99,13 +99,33 @@ static uint64_t deadline_of(const struct local *local, const struct winapi_call 
 	return deadline_after(now, timeout == WINAPI_TIMEOUT_DEFAULT ? local->base.timeout_ms : timeout);
 }
 
+/* With the lock, so that the last one who sets it knows the earliest deadline. */
+static void set_timer(struct local *local)
+{
+	struct itimerspec at = { .it_value = { 0, 0 } };
+	uint64_t deadline;
+
+	lock_take(&local->done_lock);
+	deadline = __atomic_load_n(&local->async_deadline, __ATOMIC_SEQ_CST);
+	if (deadline != NO_DEADLINE) {
+		at.it_value.tv_sec = (time_t)(deadline / 1000000000u);
+		at.it_value.tv_nsec = (long)(deadline % 1000000000u);
+	}
+	timerfd_settime(local->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+	lock_drop(&local->done_lock);
+}
+
 static void note_deadline(struct local *local, uint64_t deadline)
 {
 	uint64_t first = __atomic_load_n(&local->async_deadline, __ATOMIC_RELAXED);
 
-	while (deadline < first && !__atomic_compare_exchange_n(&local->async_deadline, &first, deadline,
-								true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-		;
+	do {
+		if (deadline >= first)
+			return;
+	} while (!__atomic_compare_exchange_n(&local->async_deadline, &first, deadline, true,
+					      __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+	if (__atomic_load_n(&local->poll_armed, __ATOMIC_SEQ_CST))
+		set_timer(local);
 }
 
 static uint32_t wire_timeout(uint64_t now, uint64_t deadline)
@@ -151,9 +171,11 @@ static int submit_one(struct local *local, struct request *request, const struct
 		      uint64_t now)
 {
 	struct message message;
+	uint64_t deadline;
 	int err = 0;
 
 	prepare(local, request, call, &message, now);
+	deadline = request->deadline; /* once it is sent, the request isn't ours any more */
 	if (call->buffer_count) {
 		err = buffers_hold(local, call, message.desc, &request->held);
 		request->holds = !err;
@@ -164,13 +186,11 @@ static int submit_one(struct local *local, struct request *request, const struct
 		err = request_write(local, request, &message, call->in, held);
 		if (err != -EAGAIN)
 			break;
-		err = send_await_room(local, message_payload(&message, held), request->deadline);
+		err = send_await_room(local, message_payload(&message, held), deadline);
 	}
-	if (!err) {
-		note_deadline(local, request->deadline);
-		return 0;
-	}
-	if (request->holds)
+	if (!err)
+		note_deadline(local, deadline);
+	else if (request->holds)
 		buffers_let_go(local, &request->held);
 	return err;
 }
@@ -223,7 +243,9 @@ int async_submit(struct winapi *handle, const struct winapi_call *calls, unsigne
 	if (err)
 		return err;
 	now = clock_ns();
-	lock_take(&local->send_lock);
+	err = send_begin(local, deadline_of(local, calls, now));
+	if (err)
+		return err;
 	while (n < count && !err) {
 		if (__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE))
 			err = -ENODEV;
@@ -234,6 +256,9 @@ int async_submit(struct winapi *handle, const struct winapi_call *calls, unsigne
 	lock_drop(&local->send_lock);
 	if (err == -EPROTO)
 		local_lose(local, -ENODEV, "the host broke the rules of the ring");
+	/* Lost meanwhile: these may have come too late to be ended with the others. */
+	if (__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE))
+		calls_end_all(local, -(int32_t)__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE));
 	if (n)
 		return (int)n;
 	return err == -EPROTO || err == -ENODEV ? local_check(local) : err;
@@ -287,8 +312,7 @@ static void drain(struct local *local)
 	if (!lock_try(&local->receive_lock))
 		return;
 	calls_drain(local);
-	lock_drop(&local->receive_lock);
-	wake_next_sleeper(local);
+	receive_drop(local);
 }
 
 static void clear(int fd)
@@ -299,35 +323,36 @@ static void clear(int fd)
 		return; /* it was clear */
 }
 
-static void set_timer(struct local *local)
+/* Under receive_lock: turns the ring's interrupt on. False: something is there already. */
+static bool listen(struct local *local)
 {
-	uint64_t deadline = __atomic_load_n(&local->async_deadline, __ATOMIC_RELAXED);
-	struct itimerspec at = { .it_value = { 0, 0 } };
-
-	if (deadline != NO_DEADLINE) {
-		at.it_value.tv_sec = (time_t)(deadline / 1000000000u);
-		at.it_value.tv_nsec = (long)(deadline % 1000000000u);
-	}
-	timerfd_settime(local->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+	if (vmbus_ring_release(&local->in, true))
+		local_kick(local);
+	return !vmbus_ring_unmask(&local->in);
 }
 
-/*
- * Nothing is there: makes the descriptor tell when something is. False: something came meanwhile. The
- * interrupt stays on until a thread drains with the mask set again.
- */
+void async_rearm(struct local *local)
+{
+	if (!lock_try(&local->receive_lock))
+		return; /* who has it comes here next */
+	if (!listen(local))
+		async_notify(local);
+	lock_drop(&local->receive_lock);
+	wake_next_sleeper(local);
+}
+
+/* Nothing is there: makes the descriptor tell when something is. False: something came meanwhile. */
 static bool arm(struct local *local)
 {
 	bool quiet;
 
 	clear(local->notify_fd);
-	set_timer(local);
 	__atomic_store_n(&local->poll_armed, 1, __ATOMIC_SEQ_CST);
+	set_timer(local); /* second: who notes an earlier deadline from here on sets it too */
 	if (!lock_try(&local->receive_lock))
-		return !uncollected(local); /* who has it sees poll_armed when it brings something */
+		return !uncollected(local); /* who has it sees poll_armed when it drops it */
 	clear(local->call_fd);
-	if (vmbus_ring_release(&local->in, true))
-		local_kick(local);
-	quiet = !vmbus_ring_unmask(&local->in);
+	quiet = listen(local);
 	lock_drop(&local->receive_lock);
 	wake_next_sleeper(local);
 	return quiet && !uncollected(local);

@@ -3,6 +3,7 @@
  * The vmbus-user socket, seen from a guest: bring-up, regions, GPADLs, and the host's word that it is
  * over. One thread at a time, under bus_lock; what comes is checked like anything from the other side.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,13 +32,18 @@ struct answer {
 
 void local_lose(struct local *local, int err, const char *why)
 {
-	uint32_t zero = 0;
+	bool first;
 
-	if (__atomic_compare_exchange_n(&local->lost, &zero, (uint32_t)-err, false, __ATOMIC_ACQ_REL,
-					__ATOMIC_RELAXED)) {
+	/* The reason before the fact: who sees that the host is lost may say why. */
+	lock_take(&local->lost_lock);
+	first = !local->lost;
+	if (first) {
 		snprintf(local->lost_why, sizeof(local->lost_why), "%s", why);
-		calls_end_all(local, err);
+		__atomic_store_n(&local->lost, (uint32_t)-err, __ATOMIC_RELEASE);
 	}
+	lock_drop(&local->lost_lock);
+	if (first)
+		calls_end_all(local, err);
 }
 
 int local_check(struct local *local)
@@ -248,6 +254,9 @@ static int on_channel(struct local *local, struct record *record)
 		return -EPROTO;
 	if (local->kick_fd >= 0)
 		return 0; /* another device's */
+	/* Whatever it is that the host gave: a kick must not keep a call beyond its timeout. */
+	if (fcntl(record->fd, F_SETFL, O_NONBLOCK))
+		return -EPROTO;
 	local->kick_fd = record->fd;
 	record->fd = -1;
 	return 0;

@@ -23,12 +23,27 @@ bool lock_try(struct lock *lock)
 	return __atomic_compare_exchange_n(&lock->word, &zero, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
+static bool wait_for_lock(struct lock *lock, uint64_t deadline)
+{
+	const struct timespec at = { .tv_sec = (time_t)(deadline / 1000000000u),
+				     .tv_nsec = (long)(deadline % 1000000000u) };
+
+	while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE))
+		if (syscall(SYS_futex, &lock->word, FUTEX_WAIT_BITSET_PRIVATE, 2,
+			    deadline == NO_DEADLINE ? NULL : &at, NULL, FUTEX_BITSET_MATCH_ANY) &&
+		    errno == ETIMEDOUT)
+			return false;
+	return true;
+}
+
+bool lock_take_until(struct lock *lock, uint64_t deadline)
+{
+	return lock_try(lock) || wait_for_lock(lock, deadline);
+}
+
 void lock_take(struct lock *lock)
 {
-	if (lock_try(lock))
-		return;
-	while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE))
-		syscall(SYS_futex, &lock->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+	lock_take_until(lock, NO_DEADLINE);
 }
 
 void lock_drop(struct lock *lock)
@@ -158,6 +173,8 @@ bool request_try_end(struct request *request, uint32_t *was)
 	return false;
 }
 
+#define LATE "the host took none of the calls before it in time"
+
 /* ---- Sending ------------------------------------------------------------------------------------------- */
 
 void local_kick(struct local *local)
@@ -231,33 +248,44 @@ int request_write(struct local *local, struct request *request, struct message *
 		message->header.reserved = 0;
 		return err;
 	}
-	local->calls++;
+	vmbus_ring_stop_awaiting(&local->out);
+	count_up(&local->calls);
 	return 0;
+}
+
+/* Whoever has the lock may be waiting for room, for longer than others want to. */
+int send_begin(struct local *local, uint64_t deadline)
+{
+	if (lock_take_until(&local->send_lock, deadline))
+		return 0;
+	return local_check(local) ? local_check(local) : fail(-ETIMEDOUT, LATE);
 }
 
 static bool room_or_lost(struct local *local)
 {
 	return __atomic_load_n(&local->lost, __ATOMIC_RELAXED) || vmbus_ring_refresh(&local->out) ||
-	       vmbus_ring_room(&local->out) > local->out.size / 4;
+	       vmbus_ring_room(&local->out) > local->out.awaiting;
 }
 
 /*
  * A sender without room drains its own inbound ring while it waits: the host may be stuck for room as
- * well. The host signals once `payload` fits.
+ * well. The host signals once `payload` fits and a quarter of the ring is free, so that not every packet
+ * that it takes costs a wake-up; what was asked for is also what is waited for.
  */
 int send_await_room(struct local *local, uint32_t payload, uint64_t deadline)
 {
+	uint32_t total = vmbus_ring_packet_size(payload), quarter = local->out.size / 4;
 	uint64_t now = clock_ns();
 	int err;
 
 	send_publish(local);
-	err = vmbus_ring_await_room(&local->out, vmbus_ring_packet_size(payload));
+	err = vmbus_ring_await_room(&local->out, total > quarter ? total : quarter);
 	if (err != -EAGAIN)
 		return err;
 	if (now >= deadline)
-		return fail(-ETIMEDOUT, "the host took none of the calls before it in time");
+		return fail(-ETIMEDOUT, LATE);
 	wait_for_traffic(local, now, deadline, room_or_lost);
-	return 0;
+	return __atomic_load_n(&local->lost, __ATOMIC_ACQUIRE) ? -ENODEV : 0;
 }
 
 uint32_t message_payload(const struct message *message, const struct held *held)
@@ -277,7 +305,9 @@ static int send_one(struct local *local, struct request *request, struct message
 {
 	int err;
 
-	lock_take(&local->send_lock);
+	err = send_begin(local, request->deadline);
+	if (err)
+		return err;
 	for (;;) {
 		err = __atomic_load_n(&local->lost, __ATOMIC_ACQUIRE) ?
 			      -ENODEV :
@@ -408,17 +438,19 @@ static bool take_reply(struct local *local, const struct vmbus_ring_packet *pack
 
 void calls_drain(struct local *local)
 {
-	struct ended ended = { .count = 0 };
-	struct vmbus_ring_packet packet;
 	uint32_t most = local->in.size / LEAST_PACKET;
+	struct vmbus_ring_packet packet;
+	struct ended ended;
 	int got = 0;
+
+	ended.count = ended.pushed = 0; /* and not the whole array, for a single reply */
 
 	/* No more than the ring holds: a host that floods must not keep a caller here past its timeout. */
 	while (most-- && (got = vmbus_ring_next(&local->in, &packet)) > 0) {
 		if (take_reply(local, &packet, &ended))
-			local->replies++;
+			count_up(&local->replies);
 		else
-			local->bad_replies++;
+			count_up(&local->bad_replies);
 		vmbus_ring_advance(&local->in, &packet);
 		if (vmbus_ring_release(&local->in, false))
 			local_kick(local);

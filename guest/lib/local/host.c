@@ -87,6 +87,7 @@ static void become_host(const char *path, const char *const *argv, int socket, i
 	_exit(127);
 }
 
+/* With all signals blocked, so that no handler of the application's runs in the child before they are reset. */
 static pid_t clone_quietly(int *pid_fd)
 {
 	struct clone_args args = {
@@ -94,8 +95,15 @@ static pid_t clone_quietly(int *pid_fd)
 		.pidfd = (uintptr_t)pid_fd,
 		.exit_signal = 0, /* no SIGCHLD, and an application's wait() doesn't see it */
 	};
+	sigset_t all, before;
+	pid_t pid;
 
-	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	if (pid)
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return pid;
 }
 
 /* 0 when exec worked: the pipe closes without a word. */

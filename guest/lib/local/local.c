@@ -23,7 +23,11 @@ static void close_fd(int *fd)
 
 static void local_shut_down(struct winapi *handle)
 {
-	local_lose(local_of(handle), -ECANCELED, "the handle is being closed");
+	struct local *local = local_of(handle);
+
+	local_lose(local, -ECANCELED, "the handle is being closed");
+	/* A thread may be waiting for the host's answer to a control message. */
+	shutdown(local->socket, SHUT_RDWR);
 }
 
 /* In a child the memory isn't there, and the host is the parent's to reap. */
@@ -63,10 +67,8 @@ static void local_stats(struct winapi *handle, struct winapi_stats *stats)
 {
 	struct local *local = local_of(handle);
 
-	lock_take(&local->send_lock);
-	stats->calls = local->calls;
-	lock_drop(&local->send_lock);
-	/* A thread that sleeps for all has receive_lock for long: its counters can wait for no one. */
+	/* Without the locks: who waits for room, or sleeps for all, has them for long. */
+	stats->calls = __atomic_load_n(&local->calls, __ATOMIC_RELAXED);
 	stats->replies = __atomic_load_n(&local->replies, __ATOMIC_RELAXED);
 	stats->bad_replies = __atomic_load_n(&local->bad_replies, __ATOMIC_RELAXED);
 	stats->timeouts = __atomic_load_n(&local->timeouts, __ATOMIC_RELAXED);

@@ -12,7 +12,7 @@
  *	wait.c     who polls and who sleeps
  *	async.c    submit, complete, the pollable descriptor
  *
- * Locks, outermost first: buffers, bus, send, receive, then table, done, sleepers, slab. A thread in wait.c holds none while
+ * Locks, outermost first: buffers, bus, send, receive, then table, done, sleepers, slab, lost. A thread in wait.c holds none while
  * it waits but `receive`, when it sleeps for all.
  */
 #ifndef LIBWINAPI_LOCAL_H
@@ -32,6 +32,7 @@ struct lock {
 };
 bool lock_try(struct lock *lock);
 void lock_take(struct lock *lock);
+bool lock_take_until(struct lock *lock, uint64_t deadline);
 void lock_drop(struct lock *lock);
 
 /* ---- Memory ------------------------------------------------------------------------------------------ */
@@ -166,6 +167,7 @@ struct local {
 	int call_fd; /* eventfd: the host's interrupts */
 	int kick_fd; /* eventfd: ours */
 	pthread_mutex_t bus_lock; /* the socket, GPADLs, regions */
+	struct lock lost_lock;
 	uint32_t lost; /* atomic: 0, or the errno that calls end with */
 	char lost_why[160];
 	uint32_t relid;
@@ -191,13 +193,13 @@ struct local {
 	/* sending */
 	struct lock send_lock __attribute__((aligned(128)));
 	struct vmbus_ring_out out;
-	uint64_t calls; /* sent */
+	uint64_t calls; /* sent; atomic to read */
 	uint64_t signals; /* atomic */
 
 	/* receiving: whoever has the lock drains for all */
 	struct lock receive_lock __attribute__((aligned(128)));
 	struct vmbus_ring_in in;
-	uint64_t replies;
+	uint64_t replies; /* atomic to read */
 	uint64_t bad_replies;
 	uint32_t read_hint; /* atomic: in.read, for those without the lock */
 	struct lock sleepers_lock;
@@ -230,6 +232,12 @@ struct local {
 	uint64_t timeouts; /* atomic */
 };
 
+/* A counter that one thread at a time raises, and any reads. */
+static inline void count_up(uint64_t *counter)
+{
+	__atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+}
+
 static inline struct local *local_of(struct winapi *handle)
 {
 	return (struct local *)handle;
@@ -261,6 +269,8 @@ uint32_t request_take_many(struct local *local, struct request **requests, uint3
 void request_free(struct local *local, struct request *request);
 void request_free_many(struct local *local, struct request **requests, uint32_t count);
 bool request_try_end(struct request *request, uint32_t *was);
+/* Takes send_lock. 0 or -errno. */
+int send_begin(struct local *local, uint64_t deadline);
 /* Under send_lock; the packet isn't published. 0, -EAGAIN, -EMSGSIZE, -ENODEV. */
 int request_write(struct local *local, struct request *request, struct message *message, const void *in,
 		  const struct held *held);
@@ -280,8 +290,10 @@ void wait_for_traffic(struct local *local, uint64_t begin, uint64_t deadline,
 void wait_wake(struct request *request);
 void wait_wake_all(struct local *local);
 void wake_next_sleeper(struct local *local);
+/* Drops receive_lock after draining, and sees to it that somebody goes on watching the ring. */
+void receive_drop(struct local *local);
 void wait_learn(struct local *local, uint64_t took_ns);
-/* A reader without the lock: may there be replies? */
+/* For a reader without the lock: is there something to drain, or a host that waits for room? */
 bool replies_pending(const struct local *local);
 
 /* async.c */
@@ -295,6 +307,8 @@ void async_push_begin(struct local *local);
 void async_push(struct local *local, const struct request *request, int32_t result);
 void async_push_end(struct local *local, uint32_t count);
 void async_notify(struct local *local);
+/* Turns the ring's interrupt on for the descriptor that somebody waits on. */
+void async_rearm(struct local *local);
 void async_free(struct local *local);
 
 /* bus.c */

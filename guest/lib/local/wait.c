@@ -56,8 +56,11 @@ static uint64_t poll_for_ns(const struct local *local)
 
 bool replies_pending(const struct local *local)
 {
-	return VMBUS_RING_PEEK(&local->in.shared->write_index) !=
-	       __atomic_load_n(&local->read_hint, __ATOMIC_RELAXED);
+	const struct vmbus_ring_header *ring = local->in.shared;
+
+	/* A host without room may have begun to wait after the last reply was taken: it needs that place. */
+	return VMBUS_RING_PEEK(&ring->write_index) != __atomic_load_n(&local->read_hint, __ATOMIC_RELAXED) ||
+	       VMBUS_RING_PEEK(&ring->pending_send_size);
 }
 
 static bool lost(const struct local *local)
@@ -77,8 +80,7 @@ static void try_drain(struct local *local)
 	if (!lock_try(&local->receive_lock))
 		return;
 	calls_drain(local);
-	lock_drop(&local->receive_lock);
-	wake_next_sleeper(local);
+	receive_drop(local);
 }
 
 /* More threads are in this handle than there are CPUs beside the host's. (One of `inside` is the owner.) */
@@ -240,6 +242,15 @@ void wake_next_sleeper(struct local *local)
 	lock_drop(&local->sleepers_lock);
 }
 
+void receive_drop(struct local *local)
+{
+	lock_drop(&local->receive_lock);
+	wake_next_sleeper(local);
+	/* Those who looked for themselves have masked the ring; a descriptor is to tell of what comes now. */
+	if (__atomic_load_n(&local->poll_armed, __ATOMIC_SEQ_CST))
+		async_rearm(local);
+}
+
 /* Without receive_lock: on the request's state, until it ends or the lock is to be had. */
 static void sleep_on_request(struct local *local, struct request *request, uint64_t deadline)
 {
@@ -280,8 +291,7 @@ static void sleep_once(const struct wish *wish)
 		if (!fulfilled(wish))
 			sleep_for_all(local, wish->deadline);
 		calls_drain(local);
-		lock_drop(&local->receive_lock);
-		wake_next_sleeper(local);
+		receive_drop(local);
 	} else if (wish->request) {
 		sleep_on_request(local, wish->request, wish->deadline);
 	} else {
@@ -295,6 +305,9 @@ static void wait(const struct wish *wish)
 		return;
 	while (!fulfilled(wish) && !over(wish, clock_ns()))
 		sleep_once(wish);
+	/* Who was woken to take over, and then had no more time: */
+	if (!fulfilled(wish))
+		wake_next_sleeper(wish->local);
 	wait_learn(wish->local, clock_ns() - wish->begin);
 }
 

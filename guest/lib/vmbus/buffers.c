@@ -50,16 +50,29 @@ static void free_id(struct device *device, uint32_t id)
 
 /* ---- The driver's memory ------------------------------------------------------------------------------- */
 
+/* The host's refusal: the same errno for callers as with every transport, and how far it went. */
+static int fail_refused(const struct device *device, size_t length)
+{
+	struct winapi_ioc_stats stats = { 0 };
+
+	device_ioctl(device, WINAPI_IOC_STATS, &stats);
+	return fail(-ENOSPC, "the host refuses to share %zu bytes more; this handle shares %llu", length,
+		    (unsigned long long)stats.buffer_bytes);
+}
+
 static int fail_alloc(const struct device *device, int err, size_t length)
 {
-	if (err == -ENOSPC)
-		return fail(err,
-			    "%zu bytes more are over the limits of the session or of what the host shares; "
-			    "see `winapi info`",
+	switch (err) {
+	case -EDQUOT:
+		return fail_refused(device, length);
+	case -ENOSPC:
+		return fail(err, "%zu bytes more are over the limits of the session; see `winapi info`",
 			    length);
-	if (err == -ENOMEM)
+	case -ENOMEM:
 		return fail(err, "no memory for a buffer of %zu bytes", length);
-	return device_fail(device, err);
+	default:
+		return device_fail(device, err);
+	}
 }
 
 int device_buffer_alloc(struct winapi *handle, size_t length, uint32_t access, struct winapi_buffer **out)
@@ -106,8 +119,6 @@ static int fail_register(const struct device *device, int err, size_t length)
 	case -EFAULT:
 		return fail(err, "the memory isn't mapped, or isn't writable by this process: use "
 				 "winapi_buffer_alloc");
-	case -EOPNOTSUPP:
-		return fail(err, "in a confidential VM only winapi_buffer_alloc's memory can be shared");
 	default:
 		return fail_alloc(device, err, length);
 	}

@@ -42,6 +42,11 @@ int device_fail(const struct device *device, int err)
 		return fail(err, "offset and length pass the end of the buffer");
 	case -EACCES:
 		return fail(err, "the buffer isn't shared for that access");
+	case -ENOSPC:
+	case -EDQUOT:
+		return fail(-ENOSPC,
+			    "plain memory of the call can't be shared: the session or the host allows no "
+			    "more; see `winapi info`");
 	default:
 		return fail(err, "%s", winapi_strerror(err));
 	}
