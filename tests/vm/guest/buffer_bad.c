@@ -157,7 +157,8 @@ static void registers(void)
 
 	check_error(buffer_register(fd, plain, 0, 1, &id), -EINVAL, "REGISTER of nothing");
 	check_error(buffer_register(fd, plain, max + 1, 1, &id), -E2BIG, "REGISTER of a byte too much");
-	check_error(buffer_register(fd, plain, UINT64_MAX, 1, &id), -E2BIG, "REGISTER of everything");
+	check_error(buffer_register(fd, plain, UINT64_MAX, 1, &id), -EFAULT,
+		    "REGISTER of everything and more");
 	check_error(buffer_register(fd, plain, PAGE, 0, &id), -EINVAL, "REGISTER without access");
 	check_error(buffer_register(fd, plain, PAGE, 4, &id), -EINVAL, "REGISTER with unknown access");
 	check_error(buffer_register(fd, NULL, PAGE, 1, &id), -EFAULT, "REGISTER of NULL");

@@ -25,6 +25,16 @@ static int fd;
 
 /* ---- Helpers ------------------------------------------------------------------------------------------- */
 
+static bool write_file(const char *path, const char *text)
+{
+	int file = open(path, O_WRONLY | O_CLOEXEC);
+	bool written = file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (file >= 0)
+		close(file);
+	return written;
+}
+
 static struct winapi_provider_stats host_stats(void)
 {
 	struct winapi_provider_stats stats = { 0 };
@@ -288,6 +298,36 @@ static void shut_down(void)
 	check(host_settles(), "the host has nothing of it any more");
 }
 
+static void set_parameter(const char *name, const char *value)
+{
+	char path[100];
+
+	snprintf(path, sizeof(path), "/sys/module/winapi_client/parameters/%s", name);
+	if (!write_file(path, value))
+		bail("%s: %s", path, strerror(errno));
+}
+
+/* Who learned from quick replies to poll must still hear of one that comes long after it went to sleep. */
+static void learned_polling(void)
+{
+	struct winapi_ioc_alloc a;
+	struct long_call l;
+	int err = 0;
+
+	if (buffer_alloc(fd, LONG_BYTES, HOST_READS, &a))
+		bail("no buffer");
+	set_parameter("poll_max_us", "500000");
+	for (unsigned int i = 0; i < 100 && !err; i++)
+		err = echo(fd);
+	check_error(err, 0, "100 calls that teach the driver to poll");
+	long_call(&l, a.id, LONG_BYTES);
+	l.request.iterations = 64;
+	l.call.timeout_ms = PATIENCE_MS;
+	check_error(call(fd, &l.call), 0, "a call that lasts longer than it polls");
+	set_parameter("poll_max_us", "50");
+	check_error(buffer_free(fd, a.id), 0, "its buffer is freed");
+}
+
 /* ---- Killed at any point ------------------------------------------------------------------------------- */
 
 /* Does all there is to do, until it is killed. */
@@ -374,16 +414,6 @@ static void exec_in_call(void)
 
 /* ---- The driver leaves --------------------------------------------------------------------------------- */
 
-static bool write_file(const char *path, const char *text)
-{
-	int file = open(path, O_WRONLY | O_CLOEXEC);
-	bool written = file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text);
-
-	if (file >= 0)
-		close(file);
-	return written;
-}
-
 static void module_in_use(void)
 {
 	long result = syscall(SYS_delete_module, "winapi_client", O_NONBLOCK);
@@ -451,6 +481,7 @@ int main(void)
 	busy();
 	signals();
 	shut_down();
+	learned_polling();
 	exec_in_call();
 	kills();
 	module_in_use();

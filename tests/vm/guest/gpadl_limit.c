@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A host that bounds the sum of GPADLs, as Windows does: the buffer that passes it is refused with -ENOSPC, those
+ * A host that bounds the sum of GPADLs, as Windows does: the buffer that passes it is refused with -EDQUOT, those
  * before it go on, and what is freed can be had again. Usage: vm_gpadl_limit MIB
  */
 #include <unistd.h>
@@ -23,7 +23,7 @@ int main(int argc, char **argv)
 		bail("the session's own limit is lower: the guest has too little memory");
 	while (count < MAX_PIECES && !(err = buffer_alloc(fd, PIECE, 3, &a[count])))
 		count++;
-	check_error(err, -ENOSPC, "the host refuses when it has %llu MiB", (unsigned long long)(limit >> 20));
+	check_error(err, -EDQUOT, "the host refuses when it has %llu MiB", (unsigned long long)(limit >> 20));
 	/* The ring has some pages of it. */
 	check(count == (limit - 1) / PIECE, "after %u buffers of 16 MiB", count);
 	check(device_stats(fd).buffers == count, "and that many are there");

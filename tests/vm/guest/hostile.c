@@ -404,7 +404,7 @@ static const struct expectation cases[] = {
 	{ "refused: open", restarts, 0, 0, 2 },
 	{ "refused: HELLO", restarts, 0, 0, 2 },
 	{ "refused: SESSION_OPEN", opens, -EUSERS, 0, 0 },
-	{ "refused: GPADL", allocates, -ENOSPC, 0, 0 },
+	{ "refused: GPADL", allocates, -EDQUOT, 0, 0 },
 	{ "refused: REGISTER", allocates, -ENOSPC, 0, 0 },
 	{ "refused: UNREGISTER", frees, 0, 0, 0 },
 	{ "refused: SESSION_CLOSE", closes, 0, 0, 0 },
