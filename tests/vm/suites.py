@@ -58,6 +58,7 @@ SUITES = [
     program("faults"),
     program("limits", backend="vm_backend --small"),
     program("gpadl_limit", "gpadl_limit 384", backend="winapi-hostd --config $D/hostd-384.conf"),
+    program("two_devices", backend="vm_backend"),
     program("hostile", backend="vm_backend", timeout=1500, sets=ALWAYS),
 
     Suite("restarts", """
