@@ -16,8 +16,9 @@ KMCL_SERVER_METHODS(KMCL_IMPORT, KMCL_NOTHING)
 
 struct kmcl_interface kmcl;
 
-_Use_decl_annotations_ NTSTATUS kmcl_bind(void)
+_Use_decl_annotations_ NTSTATUS kmcl_bind(PUNICODE_STRING service_key)
 {
+	UNREFERENCED_PARAMETER(service_key);
 #define KMCL_FILL(returns, name, arguments) kmcl.name = name;
 	KMCL_CLIENT_METHODS(KMCL_FILL, KMCL_NOTHING)
 	KMCL_SERVER_METHODS(KMCL_FILL, KMCL_NOTHING)

@@ -85,7 +85,7 @@ _Use_decl_annotations_ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICOD
 	status = platform_start();
 	if (!NT_SUCCESS(status))
 		goto no_platform;
-	status = kmcl_bind();
+	status = kmcl_bind(service_key);
 	if (!NT_SUCCESS(status))
 		goto no_kmcl;
 	status = create_provider();

@@ -55,11 +55,13 @@ extern struct driver winapi_driver;
 
 /* KMCL's methods: filled by kmcl_bind, from whichever bind_*.c is built in. */
 extern struct kmcl_interface kmcl;
-_IRQL_requires_max_(PASSIVE_LEVEL) NTSTATUS kmcl_bind(void);
+_IRQL_requires_max_(PASSIVE_LEVEL) NTSTATUS kmcl_bind(_In_ PUNICODE_STRING service_key);
 _IRQL_requires_max_(PASSIVE_LEVEL) void kmcl_unbind(void);
 /* All zero but for what KMCL wants to see in every such structure. */
 void kmcl_state_callbacks_init(_Out_ struct kmcl_state_callbacks *callbacks);
 
+/* The key, the caller's to close, or NULL. */
+_IRQL_requires_max_(PASSIVE_LEVEL) HANDLE parameters_open(_In_ PUNICODE_STRING service_key);
 _IRQL_requires_max_(PASSIVE_LEVEL) void parameters_read(_In_ PUNICODE_STRING service_key,
 							_Out_ struct parameters *parameters);
 

@@ -31,24 +31,31 @@ static ULONG read_dword(HANDLE key, const WCHAR *name)
 	return dword;
 }
 
+_Use_decl_annotations_ HANDLE parameters_open(PUNICODE_STRING service_key)
+{
+	HANDLE service = open_key(NULL, service_key), key;
+	UNICODE_STRING name;
+
+	if (!service)
+		return NULL;
+	RtlInitUnicodeString(&name, L"Parameters");
+	key = open_key(service, &name);
+	ZwClose(service);
+	return key;
+}
+
 _Use_decl_annotations_ void parameters_read(PUNICODE_STRING service_key, struct parameters *parameters)
 {
-	HANDLE service = open_key(NULL, service_key);
-	UNICODE_STRING name;
-	HANDLE key;
+	HANDLE key = parameters_open(service_key);
 
-	RtlInitUnicodeString(&name, L"Parameters");
-	key = service ? open_key(service, &name) : NULL;
 	memset(parameters, 0, sizeof(*parameters));
-	if (key) {
-		parameters->limits.max_in_flight = read_dword(key, L"MaxInFlight");
-		parameters->limits.max_sessions = read_dword(key, L"MaxSessions");
-		parameters->limits.max_buffers = read_dword(key, L"MaxBuffers");
-		parameters->limits.max_bytes = (uint64_t)read_dword(key, L"MaxMegabytes") << 20;
-		parameters->limits.inline_work = (uint64_t)read_dword(key, L"InlineKilobytes") << 10;
-		parameters->incoming_at_dispatch = read_dword(key, L"IncomingAtDispatch") != 0;
-		ZwClose(key);
-	}
-	if (service)
-		ZwClose(service);
+	if (!key)
+		return;
+	parameters->limits.max_in_flight = read_dword(key, L"MaxInFlight");
+	parameters->limits.max_sessions = read_dword(key, L"MaxSessions");
+	parameters->limits.max_buffers = read_dword(key, L"MaxBuffers");
+	parameters->limits.max_bytes = (uint64_t)read_dword(key, L"MaxMegabytes") << 20;
+	parameters->limits.inline_work = (uint64_t)read_dword(key, L"InlineKilobytes") << 10;
+	parameters->incoming_at_dispatch = read_dword(key, L"IncomingAtDispatch") != 0;
+	ZwClose(key);
 }
