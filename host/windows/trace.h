@@ -17,7 +17,7 @@
 		} \
 	}
 
-/* X(name, id, level): the manifest has the same, and tests/wine compares. */
+/* X(name, id, level): the manifest has the same, and manifest_test.py compares. */
 #define TRACE_EVENTS(X) \
 	X(MESSAGE_ERROR, 1, 2) \
 	X(MESSAGE_WARNING, 2, 3) \
