@@ -38,16 +38,18 @@ static void bump(uint64_t *counter)
 
 /* ---- Packets: memory is kept from one to the next, as many as were ever in flight ------------------- */
 
+/* Only ever taken as a whole, so whatever the exchange finds is a list. */
+static struct packet *take_given_back(struct endpoint *endpoint)
+{
+	return InterlockedExchangePointer(&endpoint->given_back, NULL);
+}
+
 static struct packet *packet_get(struct endpoint *endpoint)
 {
 	struct packet *packet = endpoint->spare;
 
-	if (!packet) {
-		wp_lock(&endpoint->lock);
-		packet = endpoint->given_back;
-		endpoint->given_back = NULL;
-		wp_unlock(&endpoint->lock);
-	}
+	if (!packet)
+		packet = take_given_back(endpoint);
 	if (!packet)
 		return wp_alloc(sizeof(*packet));
 	endpoint->spare = packet->next;
@@ -56,10 +58,12 @@ static struct packet *packet_get(struct endpoint *endpoint)
 
 static void packet_put(struct endpoint *endpoint, struct packet *packet)
 {
-	wp_lock(&endpoint->lock);
-	packet->next = endpoint->given_back;
-	endpoint->given_back = packet;
-	wp_unlock(&endpoint->lock);
+	PVOID head;
+
+	do {
+		head = endpoint->given_back;
+		packet->next = head;
+	} while (InterlockedCompareExchangePointer(&endpoint->given_back, packet, head) != head);
 }
 
 static void packets_free(struct packet *packet)
@@ -355,9 +359,8 @@ static VOID NTAPI on_end(struct kmcl_channel *channel)
 	winapi_assert(!endpoint->gpadls);
 	winapi_assert(endpoint->counters.packets == endpoint->counters.completed);
 	packets_free(endpoint->spare);
-	packets_free(endpoint->given_back);
 	endpoint->spare = NULL;
-	endpoint->given_back = NULL;
+	packets_free(take_given_back(endpoint));
 	trace_closed(endpoint->id, endpoint->counters.packets);
 }
 

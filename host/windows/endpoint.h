@@ -40,10 +40,10 @@ struct endpoint {
 	/* KMCL's callbacks alone, which come one at a time: */
 	struct wp_channel *core; /* NULL: not open */
 	bool broken;
-	struct packet *spare; /* free packets, without the lock */
+	struct packet *spare; /* free packets */
 
-	struct wp_lock lock; /* the lists: completions and the end of calls come from any thread */
-	struct packet *given_back;
+	PVOID volatile given_back; /* packets, atomic: completions come from any thread */
+	struct wp_lock lock; /* the list, which the end of any call changes */
 	struct gpadl *gpadls;
 };
 
