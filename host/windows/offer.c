@@ -248,13 +248,16 @@ static NTSTATUS build(struct offer *offer, const struct winapi_offer_request *re
 	return status;
 }
 
+/* Its handle may have been closed while the request was on its way: then nobody would end the offer. */
 static NTSTATUS enter(struct offer *offer, PFILE_OBJECT owner)
 {
 	NTSTATUS status = STATUS_SUCCESS;
 	KIRQL irql;
 
 	KeAcquireSpinLock(&offers.lock, &irql);
-	if (offers.count >= MAX_OFFERS) {
+	if (owner->FsContext) {
+		status = STATUS_FILE_CLOSED;
+	} else if (offers.count >= MAX_OFFERS) {
 		status = STATUS_QUOTA_EXCEEDED;
 	} else {
 		offer->id = ++offers.made;
@@ -381,6 +384,7 @@ _Use_decl_annotations_ void offers_let_go(PFILE_OBJECT owner)
 	KIRQL irql;
 
 	KeAcquireSpinLock(&offers.lock, &irql);
+	owner->FsContext = owner; /* any but NULL: closed */
 	for (struct offer *offer = offers.first; offer; offer = offer->next)
 		if (made_through(offer, owner))
 			withdraw(offer);
