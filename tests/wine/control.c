@@ -6,6 +6,8 @@
  *	held		what the driver holds, "name count" a line, and "vms": how many there are
  *	findings	those since the last time, a line each
  *	events		ETW's, likewise
+ *	forget		what a driver held that has gone
+ *	vms		the numbers of the VMs that wait for their offer
  *	allocations	how many could have failed since the last "set fail_at"
  *	refuse N	no offer will come for that VM
  *	watch		from now on the VMs that come and go: "arrived N", "gone N", to all who watch
@@ -102,6 +104,12 @@ static size_t obey(int fd, const char *command, char *answer)
 		return fault_take(answer, ROOM - 1) + (size_t)(answer[0] ? 0 : sprintf(answer, "\n"));
 	if (!strcmp(command, "events"))
 		return etw_take(answer, ROOM - 1) + (size_t)(answer[0] ? 0 : sprintf(answer, "\n"));
+	if (!strcmp(command, "forget")) {
+		held_forget();
+		return (size_t)sprintf(answer, "ok\n");
+	}
+	if (!strcmp(command, "vms"))
+		return vms_waiting(answer, ROOM - 1) + (size_t)(answer[0] ? 0 : sprintf(answer, "\n"));
 	if (!strcmp(command, "allocations"))
 		return (size_t)sprintf(answer, "%u\n", allocations_seen());
 	if (!strcmp(command, "watch"))

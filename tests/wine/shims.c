@@ -208,6 +208,47 @@ static VOID NTAPI shim_MmUnmapLockedPages(PVOID address, PMDL mdl)
 	mdl_unmap(address, mdl);
 }
 
+/* ---- Closing ------------------------------------------------------------------------------------------ */
+
+/*
+ * Wine 8 has no IRP_MJ_CLEANUP. It sends IRP_MJ_CLOSE when the last handle goes, whatever is pending then, which is
+ * when Windows sends the one, so the driver gets first the one and then the other.
+ */
+static PDRIVER_DISPATCH driver_close;
+
+static NTSTATUS NTAPI cleanup_completed(PDEVICE_OBJECT device, PIRP irp, PVOID context)
+{
+	(void)device;
+	(void)irp;
+	*(bool *)context = true;
+	return STATUS_MORE_PROCESSING_REQUIRED; /* it isn't Wine's */
+}
+
+static NTSTATUS NTAPI close_after_cleanup(PDEVICE_OBJECT device, PIRP irp)
+{
+	PDRIVER_DISPATCH cleanup = device->DriverObject->MajorFunction[IRP_MJ_CLEANUP];
+	PIRP own = IoAllocateIrp(1, FALSE);
+	PIO_STACK_LOCATION stack = IoGetNextIrpStackLocation(own);
+	bool completed = false;
+
+	stack->MajorFunction = IRP_MJ_CLEANUP;
+	stack->FileObject = IoGetCurrentIrpStackLocation(irp)->FileObject;
+	stack->DeviceObject = device;
+	IoSetCompletionRoutine(own, cleanup_completed, &completed, TRUE, TRUE, TRUE);
+	IoSetNextIrpStackLocation(own);
+	cleanup(device, own);
+	if (!completed)
+		fault("IRP_MJ_CLEANUP isn't completed by its dispatch routine");
+	IoFreeIrp(own);
+	return driver_close(device, irp);
+}
+
+static void add_cleanup(PDRIVER_OBJECT driver)
+{
+	driver_close = driver->MajorFunction[IRP_MJ_CLOSE];
+	driver->MajorFunction[IRP_MJ_CLOSE] = close_after_cleanup;
+}
+
 /* ---- What is counted ---------------------------------------------------------------------------------- */
 
 /* Makes a routine with a result fail when it is its turn, and counts what it gave. */
@@ -224,6 +265,8 @@ static VOID NTAPI shim_MmUnmapLockedPages(PVOID address, PMDL mdl)
 static NTSTATUS NTAPI shim_IoCreateDevice(PDRIVER_OBJECT driver, ULONG extension, PUNICODE_STRING name,
 					  DEVICE_TYPE type, ULONG flags, BOOLEAN exclusive, PDEVICE_OBJECT *device)
 {
+	if (driver->MajorFunction[IRP_MJ_CLOSE] != close_after_cleanup)
+		add_cleanup(driver);
 	COUNTED("IoCreateDevice", HELD_DEVICE,
 		IoCreateDevice(driver, extension, name, type, flags, exclusive, device));
 }
@@ -346,6 +389,8 @@ static NTSTATUS NTAPI shim_EtwRegister(const GUID *provider, PVOID callback, PVO
 
 static NTSTATUS NTAPI shim_EtwUnregister(ULONGLONG handle)
 {
+	if (!handle) /* of a driver that couldn't register: allowed, and does nothing */
+		return STATUS_INVALID_HANDLE;
 	if (!etw_unregister(handle)) {
 		fault("EtwUnregister of what isn't registered");
 		return STATUS_INVALID_HANDLE;
@@ -387,7 +432,8 @@ static struct import imports[] = {
 #define IMPORTS (sizeof(imports) / sizeof(imports[0]))
 #define THUNK_SIZE 32u
 
-static uint8_t thunks[IMPORTS][THUNK_SIZE] __attribute__((aligned(4096)));
+/* Whole pages, since they alone become code. */
+static uint8_t thunks[(IMPORTS * THUNK_SIZE + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
 
 void import_check(const struct import *import) __asm__("import_check");
 void import_check(const struct import *import)
@@ -530,7 +576,7 @@ bool shims_start(void)
 	ULONG old;
 
 	for (unsigned int i = 0; i < IMPORTS; i++)
-		thunk_write(&imports[i], thunks[i]);
+		thunk_write(&imports[i], thunks + i * THUNK_SIZE);
 	return VirtualProtect(thunks, sizeof(thunks), WIN32_EXECUTE_READ, &old) &&
 	       !LdrRegisterDllNotification(0, on_module, NULL, &cookie);
 }

@@ -118,6 +118,11 @@ int64_t held(enum held what)
 	return __atomic_load_n(&holdings[what], __ATOMIC_RELAXED);
 }
 
+void held_forget(void)
+{
+	memset(holdings, 0, sizeof(holdings));
+}
+
 /* ---- Loading ------------------------------------------------------------------------------------------ */
 
 /* The test's folder, from the Linux environment that Wine hands on. */

@@ -77,6 +77,7 @@ enum held {
 extern const char *const held_names[HELD_KINDS];
 void hold(enum held what, int64_t change);
 int64_t held(enum held what);
+void held_forget(void);
 
 /* ---- irql.c ------------------------------------------------------------------------------------------- */
 
@@ -120,6 +121,7 @@ void vm_release(struct vm *vm);
 /* Tells of the VMs that wait for an offer. */
 void vms_announce(void);
 unsigned int vms_count(void);
+size_t vms_waiting(char *text, size_t room); /* their numbers */
 void vms_changed(void); /* wakes them all */
 /* No offer comes for the VM: its front-end is told so. */
 void vm_refuse(unsigned int number);

@@ -188,6 +188,18 @@ void vms_announce(void)
 	lx_unlock(&vms_lock);
 }
 
+size_t vms_waiting(char *text, size_t room)
+{
+	size_t at = 0;
+
+	lx_lock(&vms_lock);
+	for (struct vm *vm = vms; vm && at + 20 < room; vm = vm->next)
+		if (vm->server && !vm->greeted)
+			at += (size_t)snprintf(text + at, room - at, "%u ", vm->number);
+	lx_unlock(&vms_lock);
+	return at;
+}
+
 void vms_changed(void)
 {
 	lx_lock(&vms_lock);

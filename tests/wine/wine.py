@@ -60,15 +60,16 @@ class Wine:
 
     def __enter__(self):
         self.folder = tempfile.mkdtemp(prefix="winapi-wine-")
-        self.environment = dict(os.environ, WINEPREFIX=self.prefix, WINEARCH="win64", WINEDEBUG="-all",
-                                WINEDLLOVERRIDES="mscoree,mshtml=", WINESERVER=SERVER, XDG_RUNTIME_DIR=self.folder,
+        self.environment = dict(os.environ, WINEPREFIX=self.prefix, WINEARCH="win64",
+                                WINEDEBUG=os.environ.get("WINEDEBUG", "-all"),
+                                WINEDLLOVERRIDES="mscoree,mshtml,winedbg.exe=", WINESERVER=SERVER, XDG_RUNTIME_DIR=self.folder,
                                 WINAPI_WINE_RUN=self.folder)
         self.environment.pop("DISPLAY", None)
         try:
             self.make_prefix()
             drivers = os.path.join(self.prefix, "drive_c/windows/system32/drivers")
             shutil.copy(self.driver, os.path.join(drivers, "winapi_remoting.sys"))
-            for name in ("vmbkmclr.sys", "keeper.sys"):
+            for name in ("vmbkmclr.sys", "keeper.sys", "faulty.sys"):
                 shutil.copy(os.path.join(self.build, "tests/wine", name), drivers)
             self.start_agent()
         except BaseException:
@@ -104,8 +105,8 @@ class Wine:
         """One process of Wine's must live, or it takes the driver down."""
         self.agent = subprocess.Popen([WINE, os.path.join(self.build, "tests/wine/agent.exe"), self.path("control")],
                                       env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                      stderr=subprocess.DEVNULL, text=True)
-        for name in ("keeper", "winapi_remoting"):
+                                      stderr=None if "WINEDEBUG" in os.environ else subprocess.DEVNULL, text=True)
+        for name in ("keeper", "faulty", "winapi_remoting"):
             self.must("install " + name)
         self.must("start keeper")
         self.must("watch")
