@@ -215,6 +215,32 @@ static const struct wp_transport_ops transport_ops = {
 	.closed = core_closed,
 };
 
+/* ---- KMCL's side: one callback at a time, or the core would be entered twice --------------------------- */
+
+#if WINAPI_CHECKED
+static void enter(struct endpoint *endpoint)
+{
+	LONG inside = InterlockedIncrement(&endpoint->inside);
+
+	winapi_assert(inside == 1);
+}
+
+static void leave(struct endpoint *endpoint)
+{
+	InterlockedDecrement(&endpoint->inside);
+}
+#else
+static void enter(struct endpoint *endpoint)
+{
+	UNREFERENCED_PARAMETER(endpoint);
+}
+
+static void leave(struct endpoint *endpoint)
+{
+	UNREFERENCED_PARAMETER(endpoint);
+}
+#endif
+
 /* ---- KMCL's side: packets ------------------------------------------------------------------------------ */
 
 /* The packet is KMCL's again, and its queue stops. The offer is revoked by the offer's own thread. */
@@ -314,20 +340,20 @@ static VOID NTAPI on_packet(struct kmcl_channel *channel, struct kmcl_completion
 		return;
 	}
 	assert_passive();
+	enter(endpoint);
 	if (endpoint->broken || !endpoint->core)
 		fail(endpoint, completion, "a packet on a closed channel");
 	else
 		process(endpoint, completion, data, size, flags & KMCL_PACKET_HAS_EXTERNAL_DATA);
+	leave(endpoint);
 }
 
 /* ---- KMCL's side: states ------------------------------------------------------------------------------- */
 
-static NTSTATUS NTAPI on_opened(struct kmcl_channel *channel)
+static NTSTATUS open_core(struct endpoint *endpoint)
 {
 	static const struct wp_identity unknown = { .known = false };
-	struct endpoint *endpoint = kmcl.VmbChannelGetPointer(channel);
 
-	assert_passive();
 	winapi_assert(!endpoint->core);
 	KeClearEvent(&endpoint->resume);
 	KeClearEvent(&endpoint->closed);
@@ -340,18 +366,21 @@ static NTSTATUS NTAPI on_opened(struct kmcl_channel *channel)
 	return STATUS_SUCCESS;
 }
 
-/*
- * For Suspend, and for Closed of a channel that never started. Ends the core's channel, and with it every
- * packet that is out, before it returns: what was queued is dropped, what runs is told to stop and has looked
- * at that after 1 MiB. A channel that starts again without having closed (nothing here pauses one) must open again.
- */
-static VOID NTAPI on_end(struct kmcl_channel *channel)
+static NTSTATUS NTAPI on_opened(struct kmcl_channel *channel)
 {
 	struct endpoint *endpoint = kmcl.VmbChannelGetPointer(channel);
+	NTSTATUS status;
 
 	assert_passive();
-	if (!endpoint->core)
-		return;
+	enter(endpoint);
+	status = open_core(endpoint);
+	leave(endpoint);
+	return status;
+}
+
+/* Every packet that is out is completed when this returns, and every GPADL unmapped. */
+static void close_core(struct endpoint *endpoint)
+{
 	wp_atomic_store32(&endpoint->open, 0);
 	wp_channel_close(endpoint->core);
 	KeWaitForSingleObject(&endpoint->closed, Executive, KernelMode, FALSE, NULL);
@@ -362,6 +391,22 @@ static VOID NTAPI on_end(struct kmcl_channel *channel)
 	endpoint->spare = NULL;
 	packets_free(take_given_back(endpoint));
 	trace_closed(endpoint->id, endpoint->counters.packets);
+}
+
+/*
+ * For Suspend, and for Closed of a channel that never started. What was queued is dropped, what runs is told to
+ * stop and has looked at that after 1 MiB. A channel that starts again without having closed (nothing here pauses
+ * one) must open again.
+ */
+static VOID NTAPI on_end(struct kmcl_channel *channel)
+{
+	struct endpoint *endpoint = kmcl.VmbChannelGetPointer(channel);
+
+	assert_passive();
+	enter(endpoint);
+	if (endpoint->core)
+		close_core(endpoint);
+	leave(endpoint);
 }
 
 /* Sessions, handles and mapped memory don't travel: a saved guest sees its device go, and come with a new offer. */

@@ -37,7 +37,10 @@ struct endpoint {
 	KEVENT closed; /* the core is done with the guest's memory */
 	struct endpoint_counters counters;
 
-	/* KMCL's callbacks alone, which come one at a time: */
+	/* KMCL's callbacks alone, which come one at a time (checked builds look): */
+#if WINAPI_CHECKED
+	LONG inside;
+#endif
 	struct wp_channel *core; /* NULL: not open */
 	bool broken;
 	struct packet *spare; /* free packets */
