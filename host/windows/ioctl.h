@@ -53,7 +53,7 @@ WINAPI_ASSERT_SIZE(struct winapi_offer_reply, 24);
 /*
  * Takes an offer back. Ends when the guest is out of it, which may take long, so the request can be
  * pending; cancelling it (or closing the handle) ends the wait, not the withdrawal.
- * STATUS_NOT_FOUND: no such offer; STATUS_DELETE_PENDING: it is being withdrawn already.
+ * STATUS_NOT_FOUND: no such offer; STATUS_DEVICE_BUSY: it is being withdrawn already.
  */
 struct winapi_withdraw_request {
 	uint64_t id;

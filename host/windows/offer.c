@@ -347,7 +347,7 @@ _Use_decl_annotations_ NTSTATUS offer_withdraw(uint64_t id, PIRP irp)
 	if (!offer) {
 		status = STATUS_NOT_FOUND;
 	} else if (offer->withdrawn) {
-		status = STATUS_DELETE_PENDING;
+		status = STATUS_DEVICE_BUSY;
 	} else {
 		if (!wait_for_end(offer, irp))
 			status = STATUS_CANCELLED;

@@ -54,6 +54,8 @@ static const wchar_t *advice(DWORD error)
 	case ERROR_PROC_NOT_FOUND:
 	case ERROR_MOD_NOT_FOUND:
 		return L"this Windows lacks KMCL, or what the driver was built to import from it: see docs/windows.md";
+	case ERROR_BUSY:
+		return L"it is on its way out already, and its guest hasn't left it: see \"winapi-hostctl list\"";
 	case ERROR_SERVICE_DOES_NOT_EXIST:
 		return L"install it first";
 	default:
