@@ -14,6 +14,7 @@
  *	watch, rest		begins and ends to offer to VMs that arrive
  *	offer N			to VM N: "offer" and its id, or "error"
  *	withdraw ID		"ok" or "error"; waits
+ *	handle N		a handle of VM N that stays open: this process' id, and the handle
  *	stats, list		"NAME VALUE" lines, or a line for each offer: id, state, opens, packets, in flight, GPADLs
  *	abuse NAME		runs a case of requests.c: "ok", or what was wrong
  *	abuses			their names
@@ -32,7 +33,8 @@
 
 HANDLE device_open(DWORD flags)
 {
-	return CreateFileW(WINAPI_DEVICE_NAME, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING, flags, NULL);
+	return CreateFileW(WINAPI_DEVICE_NAME, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING, flags,
+			   NULL);
 }
 
 HANDLE vm_open(unsigned int number)
@@ -52,7 +54,8 @@ DWORD offer(unsigned int number, uint64_t *id)
 	struct winapi_offer_reply reply;
 	DWORD size, error = 0;
 
-	if (!DeviceIoControl(device, WINAPI_IOCTL_OFFER, &request, sizeof(request), &reply, sizeof(reply), &size, NULL))
+	if (!DeviceIoControl(device, WINAPI_IOCTL_OFFER, &request, sizeof(request), &reply, sizeof(reply),
+			     &size, NULL))
 		error = GetLastError();
 	else
 		*id = reply.id;
@@ -136,21 +139,30 @@ static DWORD watch(const char *path)
 
 /* ---- The service -------------------------------------------------------------------------------------- */
 
+/* Wine runs the drivers of a group in one process. */
+#define GROUP "winapi"
+
+/* A service that is there, from a run before or by another's hand, becomes what we want. */
 static DWORD install(const char *name)
 {
-	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_ALL_ACCESS), service;
+	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_ALL_ACCESS);
+	SC_HANDLE service = OpenServiceA(manager, name, SERVICE_ALL_ACCESS);
 	char path[MAX_PATH];
 	DWORD error = 0;
 
 	snprintf(path, sizeof(path), "C:\\windows\\system32\\drivers\\%s.sys", name);
-	/* Wine runs the drivers of a group in one process. */
-	service = CreateServiceA(manager, name, name, SERVICE_ALL_ACCESS, SERVICE_KERNEL_DRIVER, SERVICE_DEMAND_START,
-				 SERVICE_ERROR_NORMAL, path, "winapi", NULL, NULL, NULL, NULL);
+	if (!service)
+		service = CreateServiceA(manager, name, name, SERVICE_ALL_ACCESS, SERVICE_KERNEL_DRIVER,
+					 SERVICE_DEMAND_START, SERVICE_ERROR_NORMAL, path, GROUP, NULL, NULL,
+					 NULL, NULL);
+	else if (!ChangeServiceConfigA(service, SERVICE_NO_CHANGE, SERVICE_NO_CHANGE, SERVICE_NO_CHANGE, path,
+				       GROUP, NULL, NULL, NULL, NULL, NULL))
+		error = GetLastError();
 	if (!service)
 		error = GetLastError();
 	CloseServiceHandle(service);
 	CloseServiceHandle(manager);
-	return error == ERROR_SERVICE_EXISTS ? 0 : error;
+	return error;
 }
 
 static DWORD set(const char *arguments)
@@ -178,7 +190,8 @@ static DWORD start_or_stop(const char *name, bool start)
 	SERVICE_STATUS status = { 0 };
 	DWORD error = 0;
 
-	if (!(start ? StartServiceW(service, 0, NULL) : ControlService(service, SERVICE_CONTROL_STOP, &status)))
+	if (!(start ? StartServiceW(service, 0, NULL) :
+		      ControlService(service, SERVICE_CONTROL_STOP, &status)))
 		error = GetLastError();
 	for (int i = 0; !error && !start && i < 3000; i++) {
 		QueryServiceStatus(service, &status);
@@ -220,9 +233,10 @@ static const struct {
 	size_t offset;
 } fields[] = {
 #define FIELD(name) { #name, offsetof(struct winapi_driver_stats, name) },
-	FIELD(offers) FIELD(offers_now) FIELD(opens) FIELD(packets) FIELD(external_packets) FIELD(external_pending)
-	FIELD(deferred) FIELD(stalled) FIELD(malformed) FIELD(gpadls_now) FIELD(externals_now)
-	FIELD(pool_allocations_now) FIELD(pool_bytes_now) FIELD(pool_failures)
+	FIELD(offers) FIELD(offers_now) FIELD(opens) FIELD(packets) FIELD(external_packets)
+		FIELD(external_pending) FIELD(deferred) FIELD(stalled) FIELD(malformed) FIELD(gpadls_now)
+			FIELD(externals_now) FIELD(pool_allocations_now) FIELD(pool_bytes_now)
+				FIELD(pool_failures)
 #undef FIELD
 };
 
@@ -247,8 +261,9 @@ static DWORD show_list(void)
 	for (uint32_t i = 0; !error && i < l->count; i++) {
 		const struct winapi_channel_entry *e = &l->entry[i];
 
-		printf("%llu %u %llu %llu %llu %llu\n", (unsigned long long)e->id, e->state, (unsigned long long)e->opens,
-		       (unsigned long long)e->packets, (unsigned long long)e->in_flight, (unsigned long long)e->gpadls);
+		printf("%llu %u %llu %llu %llu %llu\n", (unsigned long long)e->id, e->state,
+		       (unsigned long long)e->opens, (unsigned long long)e->packets,
+		       (unsigned long long)e->in_flight, (unsigned long long)e->gpadls);
 	}
 	free(l);
 	return error;
@@ -274,6 +289,16 @@ static void show_offer(unsigned int number)
 	answer(error);
 }
 
+static void show_handle(unsigned int number)
+{
+	HANDLE vm = vm_open(number);
+	DWORD error = vm ? 0 : GetLastError();
+
+	if (!error)
+		printf("%lu %llu\n", GetCurrentProcessId(), (unsigned long long)(ULONG_PTR)vm);
+	answer(error);
+}
+
 static void obey(const char *command, const char *argument, const char *path)
 {
 	if (!strcmp(command, "install"))
@@ -290,6 +315,8 @@ static void obey(const char *command, const char *argument, const char *path)
 		answer((watching = 0, 0));
 	else if (!strcmp(command, "offer"))
 		show_offer((unsigned int)strtoul(argument, NULL, 10));
+	else if (!strcmp(command, "handle"))
+		show_handle((unsigned int)strtoul(argument, NULL, 10));
 	else if (!strcmp(command, "withdraw"))
 		answer(withdraw(strtoull(argument, NULL, 10)));
 	else if (!strcmp(command, "stats"))

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """Runs winapi_remoting.sys under Wine, behind the stand-in for KMCL; prints TAP.
 
-Usage: check_wine.py --build WINDOWS-BUILD [--native BUILD] [--only TEXT] [--list]
+Usage: check_wine.py --build WINDOWS-BUILD [--native BUILD] [--only TEXT]
 
 WINDOWS-BUILD is a build of this tree by scripts/mingw-w64.ini, BUILD one for this machine ($WINAPI_NATIVE_BUILD).
 """
 import argparse
+import contextlib
 import os
 import random
 import re
@@ -89,8 +90,8 @@ class Suite:
     # ---- Programs ----
 
     def program(self, name):
-        return os.path.join(self.native, {"conformance": "tests/conformance", "hostile_guest": "tests/hostile"}.get(
-            name, "guest/tools"), name)
+        folder = {"conformance": "tests/conformance", "hostile_guest": "tests/hostile", "flood": "tests/hostile"}
+        return os.path.join(self.native, folder.get(name, "guest/tools"), name)
 
     def client(self, w, *words):
         """winapi on the driver; its status."""
@@ -179,6 +180,18 @@ class Suite:
         self.case("malformed packets are told to ETW",
                   lambda: expect(FAILED in [event for event, _ in w.control.events()], "no event"))
 
+    def narrow(self, w):
+        """a driver that holds two calls at once"""
+        w.stop()
+        w.parameters(MaxInFlight=2)
+        try:
+            w.start()
+            self.tap("two at once: ", [self.program("flood"), "--transport", w.uri], {})
+            self.case("packets waited for a slot", lambda: expect(w.stats()["stalled"] > 0, w.stats()))
+            self.case("two at once: echo after that", self.works, w)
+        finally:
+            w.parameters(MaxInFlight=0)
+
     def requests(self, w):
         """bad requests, and requests taken back"""
         needs_vm = {"handle_takes_its_offers", "short_list"}
@@ -196,14 +209,19 @@ class Suite:
         answer = w.tell("abuse " + words)
         expect(answer == ["ok"], answer)
 
-    def with_waiting_vm(self, w, name):
-        """A VM whose front-end has introduced itself and does nothing more."""
-        w.must("rest")
+    @contextlib.contextmanager
+    def waiting_guest(self, w):
+        """A VM whose front-end has introduced itself and does nothing more: its number."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as guest:
             guest.connect(w.path("vms"))
             guest.send(struct.pack("<IIIHHIIQQQII", 1, 48, 0x55424D56, 1, 0, 0, 0, 0, 0, 0, 0, 0))
             wait_until(lambda: self.arrivals(w), lambda: "no VM came")
-            self.abuse(w, "%s %d" % (name, self.arrivals(w)[0]))
+            yield self.arrivals(w)[0]
+
+    def with_waiting_vm(self, w, name):
+        w.must("rest")
+        with self.waiting_guest(w) as number:
+            self.abuse(w, "%s %d" % (name, number))
         w.must("watch")
         self.no_guest_left(w)
 
@@ -344,17 +362,8 @@ class Suite:
 
     def holdings(self, w):
         """Descriptors and mappings of the driver's process."""
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                if "winedevice" in open("/proc/%s/cmdline" % pid, errors="replace").read() and \
-                        w.path("control") in open("/proc/net/unix").read() and \
-                        any(os.readlink("/proc/%s/fd/%s" % (pid, fd)) == w.path("standin.log")
-                            for fd in os.listdir("/proc/%s/fd" % pid)):
-                    maps = open("/proc/%s/maps" % pid).read().count("\n")
-                    return len(os.listdir("/proc/%s/fd" % pid)), maps
-            except OSError:
-                continue
-        raise Bad("the driver's process isn't to be found")
+        folder = "/proc/%d/" % w.pid
+        return len(os.listdir(folder + "fd")), open(folder + "maps").read().count("\n")
 
     def findings(self, w):
         """what the stand-in must find"""
@@ -369,6 +378,53 @@ class Suite:
     def match_findings(self, w):
         found = w.control.findings()
         expect(found == FAULTS, "\n".join(found))
+
+    def hostctl(self, w):
+        """winapi-hostctl"""
+        self.stop_clean(w)
+        w.must("rest")
+        for case in (self.hostctl_installs, self.hostctl_offers, self.hostctl_explains):
+            self.case("winapi-hostctl: " + case.__doc__, case, w)
+        self.ctl(w, 0, "stop")
+        self.ctl(w, 0, "uninstall")
+        w.reconnect()
+
+    def ctl(self, w, status, *words):
+        """What it printed: on standard error when it must fail."""
+        done = w.run(os.path.join(self.build, "host/windows/winapi-hostctl.exe"), *words)
+        expect(done.returncode == status, "%s: %d: %s%s" % (words, done.returncode, done.stdout, done.stderr))
+        return done.stderr if status else done.stdout
+
+    def hostctl_installs(self, w):
+        """install, start"""
+        self.ctl(w, 0, "uninstall")
+        expect("install it first" in self.ctl(w, 1, "start"))
+        self.ctl(w, 0, "install", "C:\\windows\\system32\\drivers\\winapi_remoting.sys")
+        expect("isn't loaded" in self.ctl(w, 1, "list"))
+        self.ctl(w, 0, "start")
+        w.reconnect()  # it is in no group, and so in a process of its own
+
+    def hostctl_offers(self, w):
+        """offer, list, stat, withdraw"""
+        with self.waiting_guest(w) as number:
+            process, handle = w.must("handle %d" % number)[0].split()
+            name = "12345678-9abc-def0-1122-334455667788"
+            offered = self.ctl(w, 0, "offer", "--process", process, "--handle", handle, "--instance", name)
+            expect(re.match(r"\d+ %s\s*$" % name, offered), offered)
+            listed = self.ctl(w, 0, "list").splitlines()
+            expect(len(listed) == 2 and listed[1].split()[:3] == [offered.split()[0], "offered", name], listed)
+            expect(re.search(r"^offers now +1\s*$", self.ctl(w, 0, "stat"), re.MULTILINE))
+            self.ctl(w, 0, "withdraw", offered.split()[0])
+            expect(len(self.ctl(w, 0, "list").splitlines()) == 1)
+
+    def hostctl_explains(self, w):
+        """wrong words and values"""
+        for words in [], ["nothing"], ["offer"], ["offer", "--process", "1"], ["withdraw"], ["withdraw", "x"], \
+                ["install", "a", "b"], ["offer", "--device", "x", "--instance", "1"]:
+            expect("usage" in self.ctl(w, 2, *words), words)
+        for words in ["withdraw", "4711"], ["offer", "--process", "3", "--handle", "4"], ["offer", "--device", "C:\\no"], \
+                ["install", "C:\\no"]:
+            expect(self.ctl(w, 1, *words).startswith("winapi-hostctl: "), words)
 
     def gate(self):
         """An import that isn't in the list stops the build."""
@@ -391,13 +447,14 @@ class Suite:
             with wine.Wine(self.build, driver) as w:
                 w.start()
                 suite(w)
-                self.case("nothing is left after: " + label, self.stop_clean, w)
+                if name != "hostctl":  # which has stopped it
+                    self.case("nothing is left after: " + label, self.stop_clean, w)
         except (wine.Error, OSError, subprocess.TimeoutExpired) as error:
             self.report(False, label, "%s: %s" % (type(error).__name__, error))
         print("# %s: %d s" % (label, time.monotonic() - begin), flush=True)
 
 
-SUITES = ["findings", "conformance", "dispatch", "awkward", "hostile", "requests", "faults", "failures", "cycles"]
+SUITES = ["findings", "conformance", "dispatch", "awkward", "hostile", "narrow", "requests", "faults", "failures", "cycles", "hostctl"]
 
 
 def main():

@@ -28,10 +28,14 @@ static const struct {
 	const char *name;
 	uint32_t *value;
 } settings_names[] = {
-	{ "fail_at", &settings.fail_at },     { "pend", &settings.pend },
-	{ "late", &settings.late },	      { "mdl_pages", &settings.mdl_pages },
-	{ "no_pool2", &settings.no_pool2 },   { "suspend_at", &settings.suspend_at },
-	{ "hold_close", &settings.hold_close },	      { "poll_always", &settings.poll_always },
+	{ "fail_at", &settings.fail_at },
+	{ "pend", &settings.pend },
+	{ "late", &settings.late },
+	{ "mdl_pages", &settings.mdl_pages },
+	{ "no_pool2", &settings.no_pool2 },
+	{ "suspend_at", &settings.suspend_at },
+	{ "hold_close", &settings.hold_close },
+	{ "poll_always", &settings.poll_always },
 };
 
 static struct lx_lock watchers_lock;

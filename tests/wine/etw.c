@@ -81,8 +81,9 @@ size_t etw_take(char *text, size_t room)
 	for (; read != written && at + 2 * PAYLOAD + 100 < room; read++) {
 		const struct record *r = &records[read % RECORDS];
 
-		at += (size_t)snprintf(text + at, room - at, "%08x %x %x %x %llx ", r->provider, r->event.id, r->event.version,
-				       r->event.level, (unsigned long long)r->event.keyword);
+		at += (size_t)snprintf(text + at, room - at, "%08x %x %x %x %llx ", r->provider, r->event.id,
+				       r->event.version, r->event.level,
+				       (unsigned long long)r->event.keyword);
 		for (uint32_t i = 0; i < r->size; i++)
 			at += (size_t)snprintf(text + at, room - at, "%02x", r->payload[i]);
 		at += (size_t)snprintf(text + at, room - at, "\n");

@@ -23,7 +23,8 @@ struct etw_data { /* EVENT_DATA_DESCRIPTOR */
 
 NTSTATUS etw_register(const GUID *provider, ULONGLONG *handle);
 bool etw_unregister(ULONGLONG handle);
-bool etw_write(ULONGLONG handle, const struct etw_descriptor *event, ULONG count, const struct etw_data *data);
+bool etw_write(ULONGLONG handle, const struct etw_descriptor *event, ULONG count,
+	       const struct etw_data *data);
 /*
  * The records since the last time, a line each: provider's first word, id, version, level, keyword, payload, all in
  * hexadecimal. How many bytes; those that find no room stay.

@@ -43,8 +43,7 @@ int memory_add(struct memory *memory, uint64_t gpa, uint64_t size, int fd)
 	int err = check(memory, gpa, size, fd);
 
 	if (!err) {
-		struct memory_region *grown =
-			realloc(memory->regions, (memory->count + 1) * sizeof(*grown));
+		struct memory_region *grown = realloc(memory->regions, (memory->count + 1) * sizeof(*grown));
 
 		if (grown) {
 			memory->regions = grown;
@@ -101,7 +100,8 @@ uint8_t *memory_at(struct memory *memory, uint64_t gpa, uint64_t size)
 static const struct memory_region *region_of(const struct memory *memory, const uint8_t *data)
 {
 	for (uint32_t i = 0; i < memory->count; i++)
-		if (data >= memory->regions[i].data && data < memory->regions[i].data + memory->regions[i].size)
+		if (data >= memory->regions[i].data &&
+		    data < memory->regions[i].data + memory->regions[i].size)
 			return &memory->regions[i];
 	return NULL;
 }
@@ -150,7 +150,8 @@ void memory_unmap_ring(void *ring, uint32_t count)
 	lx_munmap(ring, (2 * (size_t)count - 1) * PAGE);
 }
 
-void *memory_map_pieces(struct memory *memory, const struct vmbus_segment *piece, uint32_t count, size_t *size)
+void *memory_map_pieces(struct memory *memory, const struct vmbus_segment *piece, uint32_t count,
+			size_t *size)
 {
 	size_t offset = (uintptr_t)piece[0].data % PAGE, at = 0;
 	uint8_t *start;

@@ -48,6 +48,7 @@ void memory_unmap_ring(void *ring, uint32_t count);
  * Whole-page pieces of the regions side by side at one address; NULL: no memory. The pieces' first byte
  * and last may lie within a page. The offset into the first page is kept.
  */
-void *memory_map_pieces(struct memory *memory, const struct vmbus_segment *piece, uint32_t count, size_t *size);
+void *memory_map_pieces(struct memory *memory, const struct vmbus_segment *piece, uint32_t count,
+			size_t *size);
 
 #endif /* TESTS_WINE_GUEST_MEMORY_H */

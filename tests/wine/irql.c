@@ -40,7 +40,8 @@ static LONG NTAPI serve_cr8(EXCEPTION_POINTERS *pointers)
 
 	if ((uint32_t)pointers->ExceptionRecord->ExceptionCode != PRIVILEGED_INSTRUCTION)
 		return CONTINUE_SEARCH;
-	if ((code[0] & 0xf4) != 0x44 || code[1] != 0x0f || (code[2] & 0xfd) != 0x20 || (code[3] & 0xf8) != 0xc0)
+	if ((code[0] & 0xf4) != 0x44 || code[1] != 0x0f || (code[2] & 0xfd) != 0x20 ||
+	    (code[3] & 0xf8) != 0xc0)
 		return CONTINUE_SEARCH;
 	number = (code[3] & 7) | (code[0] & 1) << 3;
 	if (code[2] == 0x20)

@@ -19,5 +19,7 @@ static VOID NTAPI unload(PDRIVER_OBJECT driver)
 NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING service_key)
 {
 	driver->DriverUnload = unload;
-	return service_key ? STATUS_SUCCESS : (NTSTATUS)(ULONG_PTR)VmbChannelGetPointer(driver); /* never: an import must be used */
+	return service_key ?
+		       STATUS_SUCCESS :
+		       (NTSTATUS)(ULONG_PTR)VmbChannelGetPointer(driver); /* never: an import must be used */
 }

@@ -204,8 +204,8 @@ static void reply_drop(struct kmcl_channel *channel)
 
 static void reply_send(struct kmcl_channel *channel, uint64_t transaction_id, const void *data, uint32_t size)
 {
-	if (channel->replies || vmbus_channel_send(channel->bus, VMBUS_PACKET_COMPLETION, 0, transaction_id, data,
-						   size) == -EAGAIN)
+	if (channel->replies || vmbus_channel_send(channel->bus, VMBUS_PACKET_COMPLETION, 0, transaction_id,
+						   data, size) == -EAGAIN)
 		reply_keep(channel, transaction_id, data, size);
 	else
 		vmbus_channel_publish(channel->bus);
@@ -220,8 +220,8 @@ static bool replies_flush(struct kmcl_channel *channel)
 	while (channel->replies) {
 		struct reply *reply = channel->replies;
 
-		if (vmbus_channel_send(channel->bus, VMBUS_PACKET_COMPLETION, 0, reply->transaction_id, reply->data,
-				       reply->size) == -EAGAIN)
+		if (vmbus_channel_send(channel->bus, VMBUS_PACKET_COMPLETION, 0, reply->transaction_id,
+				       reply->data, reply->size) == -EAGAIN)
 			break;
 		reply_drop(channel);
 		vmbus_channel_publish(channel->bus);
@@ -302,7 +302,8 @@ static bool may_take(struct kmcl_channel *channel)
 	bool may;
 
 	lx_lock(&channel->out_lock);
-	may = !channel->failed && !channel->replies && (!channel->quota || channel->outstanding < channel->quota);
+	may = !channel->failed && !channel->replies &&
+	      (!channel->quota || channel->outstanding < channel->quota);
 	channel->stalled = !may;
 	lx_unlock(&channel->out_lock);
 	return may;
@@ -461,7 +462,8 @@ bool channel_sleep(struct kmcl_channel *channel)
 {
 	bool more;
 
-	if (channel->starting || (channel->closing && !settings.hold_close) || (channel->revoked && !channel->open))
+	if (channel->starting || (channel->closing && !settings.hold_close) ||
+	    (channel->revoked && !channel->open))
 		return true;
 	if (channel->again)
 		return !has_failed(channel);
@@ -568,7 +570,8 @@ NTSTATUS NTAPI VmbChannelInitSetFriendlyName(struct kmcl_channel *channel, PCUNI
 	return init_check(channel, "VmbChannelInitSetFriendlyName");
 }
 
-NTSTATUS NTAPI VmbChannelInitSetMaximumExternalData(struct kmcl_channel *channel, UINT32 bytes, UINT32 chain_length)
+NTSTATUS NTAPI VmbChannelInitSetMaximumExternalData(struct kmcl_channel *channel, UINT32 bytes,
+						    UINT32 chain_length)
 {
 	channel->max_external = bytes;
 	channel->max_chain = chain_length;
@@ -592,21 +595,23 @@ NTSTATUS NTAPI VmbChannelInitSetProcessPacketCallbacks(struct kmcl_channel *chan
 NTSTATUS NTAPI VmbChannelInitSetStateChangeCallbacks(struct kmcl_channel *channel,
 						     struct kmcl_state_callbacks *callbacks)
 {
-	if (callbacks->version != KMCL_ASSUMED_STATE_CALLBACKS_VERSION || callbacks->size != sizeof(*callbacks))
+	if (callbacks->version != KMCL_ASSUMED_STATE_CALLBACKS_VERSION ||
+	    callbacks->size != sizeof(*callbacks))
 		return STATUS_INVALID_PARAMETER;
 	channel->state = *callbacks;
 	return init_check(channel, "VmbChannelInitSetStateChangeCallbacks");
 }
 
-NTSTATUS NTAPI VmbServerChannelInitSetSaveRestorePacketCallbacks(struct kmcl_channel *channel, kmcl_save_fn *save,
-								 kmcl_restore_fn *restore)
+NTSTATUS NTAPI VmbServerChannelInitSetSaveRestorePacketCallbacks(struct kmcl_channel *channel,
+								 kmcl_save_fn *save, kmcl_restore_fn *restore)
 {
 	(void)save;
 	(void)restore;
 	return init_check(channel, "VmbServerChannelInitSetSaveRestorePacketCallbacks");
 }
 
-NTSTATUS NTAPI VmbServerChannelInitSetTargetInterfaceId(struct kmcl_channel *channel, GUID type, GUID instance)
+NTSTATUS NTAPI VmbServerChannelInitSetTargetInterfaceId(struct kmcl_channel *channel, GUID type,
+							GUID instance)
 {
 	channel->type = type;
 	channel->instance = instance;
@@ -769,7 +774,8 @@ NTSTATUS NTAPI VmbChannelPacketGetExternalData(struct kmcl_completion *packet, U
 		return STATUS_PENDING;
 	}
 	if (!packet->mdl)
-		packet->mdl = mdl_new(channel->vm, packet->segments, packet->segment_count, channel->max_chain);
+		packet->mdl =
+			mdl_new(channel->vm, packet->segments, packet->segment_count, channel->max_chain);
 	if (!packet->mdl)
 		return STATUS_INSUFFICIENT_RESOURCES;
 	*mdl = packet->mdl;

@@ -50,7 +50,8 @@ enum {
 #define TMPFS_MAGIC_ 0x01021994
 #define EINTR_ 4
 
-static long long call(long long n, long long a, long long b, long long c, long long d, long long e, long long f)
+static long long call(long long n, long long a, long long b, long long c, long long d, long long e,
+		      long long f)
 {
 	register long long r10 __asm__("r10") = d;
 	register long long r8 __asm__("r8") = e;
@@ -156,7 +157,8 @@ int lx_file(int fd, struct lx_file *file)
 
 void *lx_mmap(void *at, size_t size, int protection, int flags, int fd, uint64_t offset)
 {
-	long long result = call(SYS_MMAP, address(at), (long long)size, protection, flags, fd, (long long)offset);
+	long long result =
+		call(SYS_MMAP, address(at), (long long)size, protection, flags, fd, (long long)offset);
 
 	return result < 0 && result > -4096 ? NULL : (void *)(uintptr_t)result;
 }
@@ -267,7 +269,9 @@ long long lx_receive(int fd, void *data, size_t room, int *passed, bool *odd)
 {
 	struct passed control = { .size = 0 };
 	struct io_vector vector = { data, room };
-	struct message message = { .vector = &vector, .vectors = 1, .control = &control, .control_size = sizeof(control) };
+	struct message message = {
+		.vector = &vector, .vectors = 1, .control = &control, .control_size = sizeof(control)
+	};
 	long long n = again(SYS_RECVMSG, fd, address(&message), MSG_CMSG_CLOEXEC_ | MSG_TRUNC_);
 
 	*passed = -1;

@@ -50,7 +50,8 @@ static uint32_t pages_in(const struct vmbus_segment *piece, uint32_t count, uint
 }
 
 /* One MDL over as many as `most` of the pages that are left, which it takes off. */
-static struct guest_mdl *cut(struct vm *vm, struct vmbus_segment *left, uint32_t *from, uint32_t count, uint32_t limit)
+static struct guest_mdl *cut(struct vm *vm, struct vmbus_segment *left, uint32_t *from, uint32_t count,
+			     uint32_t limit)
 {
 	uint32_t most = pages_in(left + *from, count - *from, limit);
 	struct guest_mdl *g = must_fail("MDL") ? NULL : calloc(1, sizeof(*g) + most * sizeof(PFN_NUMBER));
@@ -76,7 +77,8 @@ static struct guest_mdl *cut(struct vm *vm, struct vmbus_segment *left, uint32_t
 		bytes = bytes < s->size ? bytes : s->size;
 		piece[g->count++] = (struct vmbus_segment){ s->data, bytes };
 		for (uint32_t i = 0; i < n; i++)
-			pfn[pages + i] = (uintptr_t)s->data / PAGE_SIZE + i; /* any will do: only a CPU reads them */
+			pfn[pages + i] =
+				(uintptr_t)s->data / PAGE_SIZE + i; /* any will do: only a CPU reads them */
 		pages += n;
 		g->mdl.ByteCount += (ULONG)bytes;
 		s->data += bytes;

@@ -15,8 +15,8 @@ static char wrong[160];
 #define EXPECT(condition) \
 	do { \
 		if (!(condition)) { \
-			snprintf(wrong, sizeof(wrong), "requests.c:%d: %s (error %lu)", __LINE__, #condition, \
-				 GetLastError()); \
+			snprintf(wrong, sizeof(wrong), "requests.c:%d: %s (error %lu)", __LINE__, \
+				 #condition, GetLastError()); \
 			return wrong; \
 		} \
 	} while (0)
@@ -44,7 +44,8 @@ static const char *input_sizes(void)
 		DWORD size;
 		DWORD out;
 	} codes[] = {
-		{ WINAPI_IOCTL_OFFER, sizeof(struct winapi_offer_request), sizeof(struct winapi_offer_reply) },
+		{ WINAPI_IOCTL_OFFER, sizeof(struct winapi_offer_request),
+		  sizeof(struct winapi_offer_reply) },
 		{ WINAPI_IOCTL_WITHDRAW, sizeof(struct winapi_withdraw_request), 0 },
 		{ WINAPI_IOCTL_STATS, 0, sizeof(struct winapi_driver_stats) },
 		{ WINAPI_IOCTL_LIST, 0, 4096 },
@@ -55,7 +56,8 @@ static const char *input_sizes(void)
 	for (unsigned int c = 0; c < 4; c++)
 		for (unsigned int s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
 			if (sizes[s] != codes[c].size)
-				EXPECT(ask(codes[c].code, in, sizes[s], out, codes[c].out) == ERROR_BAD_LENGTH);
+				EXPECT(ask(codes[c].code, in, sizes[s], out, codes[c].out) ==
+				       ERROR_BAD_LENGTH);
 	free(in);
 	return "ok";
 }
@@ -66,7 +68,8 @@ static const char *output_sizes(void)
 	uint8_t out[8192];
 
 	for (DWORD size = 0; size < sizeof(struct winapi_offer_reply); size++)
-		EXPECT(ask(WINAPI_IOCTL_OFFER, &request, sizeof(request), out, size) == ERROR_INSUFFICIENT_BUFFER);
+		EXPECT(ask(WINAPI_IOCTL_OFFER, &request, sizeof(request), out, size) ==
+		       ERROR_INSUFFICIENT_BUFFER);
 	for (DWORD size = 0; size < sizeof(struct winapi_driver_stats); size++)
 		EXPECT(ask(WINAPI_IOCTL_STATS, NULL, 0, out, size) == ERROR_INSUFFICIENT_BUFFER);
 	for (DWORD size = 0; size < sizeof(struct winapi_channel_list); size++)
@@ -102,8 +105,12 @@ static const char *bad_addresses(void)
 
 static const char *unknown_codes(void)
 {
-	const DWORD codes[] = { 0, ~0u, WINAPI_IOCTL_LIST + 4, WINAPI_IOCTL_OFFER | METHOD_NEITHER,
-				WINAPI_IOCTL_OFFER | METHOD_IN_DIRECT, WINAPI_IOCTL(0x800, FILE_ANY_ACCESS) };
+	const DWORD codes[] = { 0,
+				~0u,
+				WINAPI_IOCTL_LIST + 4,
+				WINAPI_IOCTL_OFFER | METHOD_NEITHER,
+				WINAPI_IOCTL_OFFER | METHOD_IN_DIRECT,
+				WINAPI_IOCTL(0x800, FILE_ANY_ACCESS) };
 	uint8_t buffer[64] = { 0 };
 
 	for (unsigned int i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
@@ -127,7 +134,9 @@ static const char *reads_and_writes(void)
 
 static DWORD offer_with(uint64_t handle, uint32_t flags, uint32_t reserved)
 {
-	struct winapi_offer_request request = { .vmbus_handle = handle, .flags = flags, .reserved = reserved };
+	struct winapi_offer_request request = { .vmbus_handle = handle,
+						.flags = flags,
+						.reserved = reserved };
 	struct winapi_offer_reply reply;
 
 	return ask(WINAPI_IOCTL_OFFER, &request, sizeof(request), &reply, sizeof(reply));
@@ -195,7 +204,8 @@ static DWORD offer_through(HANDLE device, uint32_t flags, uint64_t *id)
 	struct winapi_offer_reply reply = { 0 };
 	DWORD size, error = 0;
 
-	if (!DeviceIoControl(device, WINAPI_IOCTL_OFFER, &request, sizeof(request), &reply, sizeof(reply), &size, NULL))
+	if (!DeviceIoControl(device, WINAPI_IOCTL_OFFER, &request, sizeof(request), &reply, sizeof(reply),
+			     &size, NULL))
 		error = GetLastError();
 	*id = reply.id;
 	CloseHandle(handle);
@@ -251,8 +261,8 @@ static bool begin_withdraw(struct pending *p, uint64_t id)
 	p->device = device_open(FILE_FLAG_OVERLAPPED);
 	p->overlapped.hEvent = CreateEventW(NULL, TRUE, FALSE, NULL);
 	p->request.id = id;
-	return !DeviceIoControl(p->device, WINAPI_IOCTL_WITHDRAW, &p->request, sizeof(p->request), NULL, 0, &size,
-				&p->overlapped) &&
+	return !DeviceIoControl(p->device, WINAPI_IOCTL_WITHDRAW, &p->request, sizeof(p->request), NULL, 0,
+				&size, &p->overlapped) &&
 	       GetLastError() == ERROR_IO_PENDING;
 }
 

@@ -26,7 +26,8 @@ struct pool_head {
 
 static PVOID pool_new(SIZE_T size, ULONG tag, int fill)
 {
-	struct pool_head *head = must_fail("pool") ? NULL : malloc(sizeof(*head) + size + sizeof(head->magic));
+	struct pool_head *head = must_fail("pool") ? NULL :
+						     malloc(sizeof(*head) + size + sizeof(head->magic));
 	const uint64_t guard = POOL_MAGIC;
 
 	if (!head)
@@ -88,7 +89,8 @@ static void spin_acquire(KSPIN_LOCK *lock, const char *name)
 	for (unsigned int turn = 1;; turn++) {
 		KSPIN_LOCK holder = 0;
 
-		if (__atomic_compare_exchange_n(lock, &holder, self(), false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		if (__atomic_compare_exchange_n(lock, &holder, self(), false, __ATOMIC_ACQUIRE,
+						__ATOMIC_RELAXED))
 			return;
 		if (holder == self()) {
 			fault("%s: the thread holds it already", name);
@@ -154,8 +156,9 @@ static NTSTATUS NTAPI shim_KeWaitForSingleObject(PVOID object, KWAIT_REASON reas
 	return KeWaitForSingleObject(object, reason, mode, alertable, timeout);
 }
 
-static NTSTATUS NTAPI shim_KeWaitForMultipleObjects(ULONG count, PVOID *objects, WAIT_TYPE type, KWAIT_REASON reason,
-						    KPROCESSOR_MODE mode, BOOLEAN alertable, PLARGE_INTEGER timeout,
+static NTSTATUS NTAPI shim_KeWaitForMultipleObjects(ULONG count, PVOID *objects, WAIT_TYPE type,
+						    KWAIT_REASON reason, KPROCESSOR_MODE mode,
+						    BOOLEAN alertable, PLARGE_INTEGER timeout,
 						    PKWAIT_BLOCK blocks)
 {
 	wait_check("a KeWaitForMultipleObjects that blocks", timeout);
@@ -175,7 +178,8 @@ static LARGE_INTEGER NTAPI shim_KeQueryPerformanceCounter(PLARGE_INTEGER frequen
 
 		while ((passed = lx_clock_ns() - ns) < 20000000)
 			;
-		__atomic_store_n(&ticks_32, (passed << 32) / 100 / (__builtin_ia32_rdtsc() - tsc), __ATOMIC_RELAXED);
+		__atomic_store_n(&ticks_32, (passed << 32) / 100 / (__builtin_ia32_rdtsc() - tsc),
+				 __ATOMIC_RELAXED);
 	}
 	now.QuadPart = (LONGLONG)((unsigned __int128)__builtin_ia32_rdtsc() * ticks_32 >> 32);
 	if (frequency)
@@ -194,8 +198,9 @@ static VOID NTAPI shim_KeBugCheckEx(ULONG code, ULONG_PTR a, ULONG_PTR b, ULONG_
 
 /* ---- MDLs --------------------------------------------------------------------------------------------- */
 
-static PVOID NTAPI shim_MmMapLockedPagesSpecifyCache(PMDL mdl, KPROCESSOR_MODE mode, MEMORY_CACHING_TYPE cache,
-						     PVOID base, ULONG bug_check, ULONG priority)
+static PVOID NTAPI shim_MmMapLockedPagesSpecifyCache(PMDL mdl, KPROCESSOR_MODE mode,
+						     MEMORY_CACHING_TYPE cache, PVOID base, ULONG bug_check,
+						     ULONG priority)
 {
 	(void)priority;
 	if (mode != KernelMode || cache != MmCached || base || bug_check)
@@ -263,7 +268,8 @@ static void add_cleanup(PDRIVER_OBJECT driver)
 	return status
 
 static NTSTATUS NTAPI shim_IoCreateDevice(PDRIVER_OBJECT driver, ULONG extension, PUNICODE_STRING name,
-					  DEVICE_TYPE type, ULONG flags, BOOLEAN exclusive, PDEVICE_OBJECT *device)
+					  DEVICE_TYPE type, ULONG flags, BOOLEAN exclusive,
+					  PDEVICE_OBJECT *device)
 {
 	if (driver->MajorFunction[IRP_MJ_CLOSE] != close_after_cleanup)
 		add_cleanup(driver);
@@ -359,7 +365,8 @@ static VOID NTAPI thread_run(PVOID argument)
 }
 
 static NTSTATUS NTAPI shim_PsCreateSystemThread(PHANDLE handle, ULONG access, POBJECT_ATTRIBUTES attributes,
-						HANDLE process, PCLIENT_ID id, PKSTART_ROUTINE run, PVOID argument)
+						HANDLE process, PCLIENT_ID id, PKSTART_ROUTINE run,
+						PVOID argument)
 {
 	struct thread_start *start = must_fail("PsCreateSystemThread") ? NULL : malloc(sizeof(*start));
 	NTSTATUS status;
@@ -399,8 +406,8 @@ static NTSTATUS NTAPI shim_EtwUnregister(ULONGLONG handle)
 	return STATUS_SUCCESS;
 }
 
-static NTSTATUS NTAPI shim_EtwWrite(ULONGLONG handle, const struct etw_descriptor *event, const GUID *activity,
-				    ULONG count, const struct etw_data *data)
+static NTSTATUS NTAPI shim_EtwWrite(ULONGLONG handle, const struct etw_descriptor *event,
+				    const GUID *activity, ULONG count, const struct etw_data *data)
 {
 	(void)activity;
 	return etw_write(handle, event, count, data) ? STATUS_SUCCESS : STATUS_INVALID_HANDLE;
@@ -433,7 +440,8 @@ static struct import imports[] = {
 #define THUNK_SIZE 32u
 
 /* Whole pages, since they alone become code. */
-static uint8_t thunks[(IMPORTS * THUNK_SIZE + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
+static uint8_t thunks[(IMPORTS * THUNK_SIZE + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE]
+	__attribute__((aligned(PAGE_SIZE)));
 
 void import_check(const struct import *import) __asm__("import_check");
 void import_check(const struct import *import)
@@ -491,7 +499,8 @@ static struct import *find_import(const char *name)
 static PVOID NTAPI shim_MmGetSystemRoutineAddress(PUNICODE_STRING name)
 {
 	static const WCHAR pool2[] = L"ExAllocatePool2";
-	bool is_pool2 = name->Length == sizeof(pool2) - sizeof(WCHAR) && !memcmp(name->Buffer, pool2, name->Length);
+	bool is_pool2 = name->Length == sizeof(pool2) - sizeof(WCHAR) &&
+			!memcmp(name->Buffer, pool2, name->Length);
 
 	if (!is_pool2)
 		return MmGetSystemRoutineAddress(name);

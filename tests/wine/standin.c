@@ -81,7 +81,8 @@ void allocations_restart(void)
 
 bool must_fail(const char *what)
 {
-	bool now = __atomic_add_fetch(&seen, 1, __ATOMIC_RELAXED) == __atomic_load_n(&settings.fail_at, __ATOMIC_RELAXED);
+	bool now = __atomic_add_fetch(&seen, 1, __ATOMIC_RELAXED) ==
+		   __atomic_load_n(&settings.fail_at, __ATOMIC_RELAXED);
 
 	if (now)
 		note("%s fails, allocation %u", what, settings.fail_at);
@@ -170,5 +171,6 @@ int NTAPI DllMain(void *module, ULONG reason, void *reserved)
 	(void)reserved;
 	if (reason != 1 /* process attach */)
 		return 1;
-	return GetModuleHandleExA(WIN32_MODULE_PIN_FROM_ADDRESS, (const void *)(uintptr_t)DllMain, &pinned) && start();
+	return GetModuleHandleExA(WIN32_MODULE_PIN_FROM_ADDRESS, (const void *)(uintptr_t)DllMain, &pinned) &&
+	       start();
 }

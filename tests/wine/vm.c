@@ -241,8 +241,8 @@ static void send_message(void *owner, uint32_t vp, const void *message, uint32_t
 	struct vmbus_user_message out = { .connection_id = vp };
 
 	memcpy(out.data, message, size);
-	vm_send(owner, VMBUS_USER_HOST_MESSAGE, &out, (uint32_t)offsetof(struct vmbus_user_message, data) + size,
-		-1);
+	vm_send(owner, VMBUS_USER_HOST_MESSAGE, &out,
+		(uint32_t)offsetof(struct vmbus_user_message, data) + size, -1);
 }
 
 static uint8_t *translate(void *owner, uint64_t gpa, uint64_t size)

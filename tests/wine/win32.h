@@ -7,8 +7,8 @@
 
 #define WIN32_IMPORT __declspec(dllimport)
 
-WIN32_IMPORT HANDLE NTAPI CreateThread(void *security, SIZE_T stack, ULONG(NTAPI *run)(void *), void *argument,
-				       ULONG flags, ULONG *id);
+WIN32_IMPORT HANDLE NTAPI CreateThread(void *security, SIZE_T stack, ULONG(NTAPI *run)(void *),
+				       void *argument, ULONG flags, ULONG *id);
 WIN32_IMPORT HANDLE NTAPI CreateEventA(void *security, int manual, int set, const char *name);
 WIN32_IMPORT int NTAPI CloseHandle(HANDLE handle);
 WIN32_IMPORT NTSTATUS NTAPI NtCompareObjects(HANDLE first, HANDLE second);
@@ -17,8 +17,8 @@ WIN32_IMPORT NTSTATUS NTAPI NtCompareObjects(HANDLE first, HANDLE second);
 #define WIN32_SAME_ACCESS 2u
 #define WIN32_CURRENT_PROCESS ((HANDLE)(LONG_PTR)-1)
 WIN32_IMPORT HANDLE NTAPI OpenProcess(ULONG access, int inherit, ULONG id);
-WIN32_IMPORT int NTAPI DuplicateHandle(HANDLE from, HANDLE handle, HANDLE to, HANDLE *copy, ULONG access, int inherit,
-				       ULONG options);
+WIN32_IMPORT int NTAPI DuplicateHandle(HANDLE from, HANDLE handle, HANDLE to, HANDLE *copy, ULONG access,
+				       int inherit, ULONG options);
 
 WIN32_IMPORT ULONG NTAPI TlsAlloc(void);
 WIN32_IMPORT void *NTAPI TlsGetValue(ULONG slot);
@@ -43,11 +43,12 @@ struct win32_module {
 	ULONG size;
 };
 typedef VOID NTAPI win32_module_handler(ULONG reason, const struct win32_module *module, PVOID context);
-WIN32_IMPORT NTSTATUS NTAPI LdrRegisterDllNotification(ULONG flags, win32_module_handler *handler, void *context,
-						       void **cookie);
+WIN32_IMPORT NTSTATUS NTAPI LdrRegisterDllNotification(ULONG flags, win32_module_handler *handler,
+						       void *context, void **cookie);
 
 /* The kernel's, in ntifs.h, which mingw's other headers can't stand. */
-WIN32_IMPORT NTSTATUS NTAPI ObOpenObjectByPointer(PVOID object, ULONG attributes, PACCESS_STATE state, ACCESS_MASK access,
-						  POBJECT_TYPE type, KPROCESSOR_MODE mode, PHANDLE handle);
+WIN32_IMPORT NTSTATUS NTAPI ObOpenObjectByPointer(PVOID object, ULONG attributes, PACCESS_STATE state,
+						  ACCESS_MASK access, POBJECT_TYPE type, KPROCESSOR_MODE mode,
+						  PHANDLE handle);
 
 #endif /* TESTS_WINE_WIN32_H */

@@ -48,9 +48,10 @@ class Control:
 
 
 class Wine:
-    """build: the Windows build; driver: "free" or "checked". Use as a context."""
+    """build: the Windows build; driver: "free" or "checked"; cpu: the one for all of it. Use as a context."""
 
-    def __init__(self, build, driver):
+    def __init__(self, build, driver, cpu=None):
+        self.pin = [] if cpu is None else ["taskset", "-c", str(cpu)]
         self.build = os.path.abspath(build)
         self.driver = os.path.join(self.build, "host/windows",
                                    "winapi_remoting_checked.sys" if driver == "checked" else "winapi_remoting.sys")
@@ -103,9 +104,10 @@ class Wine:
 
     def start_agent(self):
         """One process of Wine's must live, or it takes the driver down."""
-        self.agent = subprocess.Popen([WINE, os.path.join(self.build, "tests/wine/agent.exe"), self.path("control")],
-                                      env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                      stderr=None if "WINEDEBUG" in os.environ else subprocess.DEVNULL, text=True)
+        command = [WINE, os.path.join(self.build, "tests/wine/agent.exe"), self.path("control")]
+        self.agent = subprocess.Popen(self.pin + command, env=self.environment, text=True, stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE,
+                                      stderr=None if "WINEDEBUG" in os.environ else subprocess.DEVNULL)
         for name in ("keeper", "faulty", "winapi_remoting"):
             self.must("install " + name)
         self.must("start keeper")
@@ -155,6 +157,27 @@ class Wine:
 
     def stats(self):
         return {line.split()[0]: int(line.split()[1]) for line in self.must("stats")}
+
+    def run(self, *command):
+        """A program of Wine's."""
+        return subprocess.run([WINE] + list(command), env=self.environment, capture_output=True, text=True,
+                              timeout=PATIENCE)
+
+    def reconnect(self):
+        """The driver, or another's, was loaded in a process of its own."""
+        self.connection = None
+
+    @property
+    def pid(self):
+        """Of the driver's process: it alone has the log open."""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            folder = "/proc/%s/fd" % pid
+            try:
+                if any(os.readlink(os.path.join(folder, fd)) == self.path("standin.log") for fd in os.listdir(folder)):
+                    return int(pid)
+            except OSError:
+                continue
+        raise Error("the driver's process isn't to be found")
 
     def log(self):
         try:
