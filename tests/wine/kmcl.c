@@ -154,7 +154,7 @@ static bool packet_remove(struct kmcl_channel *channel, struct kmcl_completion *
 static void packet_free(struct kmcl_completion *packet)
 {
 	hold(HELD_PACKET, -1);
-	mdl_free(packet->mdl, NULL);
+	mdl_free(packet->mdl, "a packet ends");
 	free(packet->segments);
 	memset(packet->data, 0xdd, packet->size);
 	free(packet->data);
