@@ -23,6 +23,9 @@ static void *allocate(SIZE_T size)
 
 	if (allocate_pool2)
 		return allocate_pool2(POOL_NON_PAGED, size, WINAPI_POOL_TAG);
+#ifdef _MSC_VER
+#pragma warning(suppress : 4996) /* deprecated, and all that is there before ExAllocatePool2 */
+#endif
 	memory = ExAllocatePoolWithTag(NonPagedPoolNx, size, WINAPI_POOL_TAG);
 	if (memory)
 		memset(memory, 0, size);
