@@ -1,23 +1,31 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that a goal of the Makefile needs, by name, when they are missing.
-# Usage: scripts/install-deps.sh demo|check|bench
+# Usage: scripts/install-deps.sh demo|check|bench|check-wine|demo-wine
 set -eu
 
 build="gcc libc6-dev make meson ninja-build pkg-config libinih-dev libjansson-dev"
+# The Windows driver: a compiler for it, and what runs it.
+wine="wine64 gcc-mingw-w64-x86-64 mingw-w64-x86-64-dev binutils-mingw-w64-x86-64 python3"
 case "${1:-}" in
 demo)
 	packages="$build"
 	;;
 check)
 	packages="$build clang clang-format libclang-rt-14-dev libcmocka-dev valgrind scdoc gnuplot-nox \
-		python3 strace g++ bash patch"
+		python3 strace g++ bash patch $wine osslsigncode openssl"
+	;;
+check-wine)
+	packages="$build libcmocka-dev $wine osslsigncode openssl"
+	;;
+demo-wine)
+	packages="$build $wine"
 	;;
 bench)
 	packages="$build libzmq3-dev libnng-dev libqb-dev gnuplot-nox python3"
 	;;
 *)
-	echo "usage: $0 demo|check|bench" >&2
+	echo "usage: $0 demo|check|bench|check-wine|demo-wine" >&2
 	exit 2
 	;;
 esac
