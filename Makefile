@@ -4,7 +4,8 @@
 BUILD ?= build
 SETUP = test -f $(BUILD)/build.ninja || meson setup $(BUILD)
 
-.PHONY: demo check bench check-wine demo-wine build clean
+.PHONY: demo check bench build clean check-wine demo-wine vm-programs check-vm check-vm-kernels check-vm-debug \
+	demo-vm bench-vm
 
 # The main job on this machine: test_client calls a separate winapi-hostd over real VMBus rings.
 demo:
@@ -39,6 +40,34 @@ bench:
 	@meson configure $(BUILD) -Dbench=enabled
 	@meson compile -C $(BUILD) >/dev/null
 	@python3 bench/bench.py --build $(BUILD)
+
+# What needs a guest: stock kernels in our test VMM, on /dev/kvm or in nested emulation (docs/testing.md).
+vm-programs:
+	@scripts/install-deps.sh check-vm
+	@$(SETUP) >/dev/null
+	@meson configure $(BUILD) -Dtests=enabled
+	@meson compile -C $(BUILD) >$(BUILD)/compile.log || { cat $(BUILD)/compile.log; exit 1; }
+
+# Every suite on bookworm's kernel; writes $(BUILD)/vm.json.
+check-vm: vm-programs
+	@python3 tests/vm/check.py --build $(BUILD)
+
+# Conformance and the hostile host on the kernels of four releases.
+check-vm-kernels: vm-programs
+	@python3 tests/vm/check.py --build $(BUILD) --kernel every --set kernels
+
+# On a kernel that is built here, with KASAN, lockdep and kmemleak.
+check-vm-debug: vm-programs
+	@scripts/install-deps.sh check-vm-debug
+	@python3 tests/vm/check.py --build $(BUILD) --kernel debug --set debug
+
+# test_client and dmesg in the guest.
+demo-vm: vm-programs
+	@python3 tests/vm/demo.py --build $(BUILD)
+
+# Microseconds and GB/s in the guest, where /dev/kvm runs one.
+bench-vm: vm-programs
+	@python3 tests/vm/bench.py --build $(BUILD)
 
 build:
 	@scripts/install-deps.sh demo

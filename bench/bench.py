@@ -141,7 +141,7 @@ class Bench:
 
 def holds(value, bound):
     operator, limit = bound.split()
-    return value <= float(limit) if operator == "<=" else value >= float(limit)
+    return {"<=": value <= float(limit), ">=": value >= float(limit), "==": value == float(limit)}[operator]
 
 
 def rows_of(bench):

@@ -8,6 +8,7 @@ The last line is "N passed, N failed, N skipped"; the exit status is 0 only when
 """
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,9 @@ BUILDS = {
 }
 # The Windows driver is called by programs of this build.
 NATIVE = {"windows": "gcc"}
+
+# What needs a guest, with the programs of the gcc build: all suites on one kernel, the chief ones on another.
+VM_RUNS = [["--kernel", "6.1", "--set", "all"], ["--kernel", "6.12", "--set", "brief"]]
 
 ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1",
@@ -88,14 +92,28 @@ def count(report):
     return counts
 
 
+def test_vm(folder):
+    total = [0, 0, 0]
+    for arguments in VM_RUNS:
+        command = [sys.executable, "tests/vm/check.py", "--build", folder] + arguments
+        last = ""
+        with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True) as process:
+            for last in process.stdout:
+                print(last, end="", flush=True)
+        found = re.match(r"(\d+) passed, (\d+) failed, (\d+) skipped", last)
+        counts = [int(n) for n in found.groups()] if found else [0, 1, 0]
+        total = [a + b for a, b in zip(total, counts)]
+    return total
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", choices=sorted(BUILDS), help="this build alone")
+    parser.add_argument("--only", choices=sorted(BUILDS) + ["vm"], help="this build alone; vm: the guest, with gcc's")
     parser.add_argument("--suite", action="append", help="these suites alone")
     arguments = parser.parse_args()
     total = [0, 0, 0]
     for name, (compiler, options, suites) in BUILDS.items():
-        if arguments.only and name != arguments.only:
+        if arguments.only and name != arguments.only and (arguments.only, name) != ("vm", "gcc"):
             continue
         if not shutil.which(compiler):
             sys.exit("%s isn't installed" % compiler)
@@ -103,7 +121,9 @@ def main():
         print("== %s: building" % name, flush=True)
         native = NATIVE.get(name)
         folder = build(name, compiler, options) if not native or build(native, *BUILDS[native][:2]) else None
-        if folder:
+        if folder and arguments.only == "vm":
+            counts = [0, 0, 0]
+        elif folder:
             counts = test(folder, arguments.suite or suites)
         else:
             print("FAILED: build %s" % name)
@@ -111,6 +131,8 @@ def main():
         total = [a + b for a, b in zip(total, counts)]
         print("== %s: %d passed, %d failed, %d skipped in %d s"
               % (name, *counts, time.monotonic() - begin), flush=True)
+    if arguments.only in (None, "vm") and not arguments.suite:
+        total = [a + b for a, b in zip(total, test_vm("build-check/gcc"))]
     print("%d passed, %d failed, %d skipped" % tuple(total))
     return 1 if total[1] or not total[0] else 0
 

@@ -300,10 +300,12 @@ static int command_perf(const struct options *o)
 	err = o->in_flight > 1 ?
 		      measure_in_flight(handle, bytes, o->calls, (uint32_t)o->in_flight, &latency) :
 		      measure_latency(handle, bytes, o->calls, &latency);
+	/* How a submitted call ends is its completion's to say, not the library's last error. */
 	if (err)
 		return tool_fail(TOOL_FAILED, "%s",
-				 err == -EILSEQ ? "an echo came back with other bytes" :
-						  winapi_error_message());
+				 err == -EILSEQ	  ? "an echo came back with other bytes" :
+				 o->in_flight > 1 ? winapi_strerror(err) :
+						    winapi_error_message());
 	for (unsigned int i = 0; i < SIZES; i++) {
 		if (measure_throughput(handle, 4096ull << 2 * i, &throughput[i]))
 			return call_failed();

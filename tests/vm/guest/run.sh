@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+# Runs the suites of /suites/order, each with a back-end of its own, and looks after each at what it left.
+. /lib.sh
+
+value() {
+	sed -n "s/^$1:* *\([0-9]*\).*/\1/p" /proc/vmstat /proc/meminfo
+}
+
+# What the allocator holds ready for each CPU isn't counted as free.
+available() {
+	echo $(($(value MemAvailable) + $(awk '$1 == "count:" { n += $2 } END { print 4 * n }' /proc/zoneinfo)))
+}
+
+# Memory moves for a while after processes end, by RCU and per-CPU caches: this is looked at until it is calm.
+remember() {
+	echo 3 >/proc/sys/vm/drop_caches
+	slab=$(value SUnreclaim)
+	vmalloc=$(value VmallocUsed)
+	free=$(available)
+	areas=$(grep -cE 'winapi|hv_vmbus|wc_' /proc/vmallocinfo)
+}
+
+# Slab caches keep part-filled pages per CPU (a hundred caches, two CPUs), and vmalloc's kernel stacks are kept for the
+# next process. A leak of a page or object for each call or buffer of a suite is far more.
+calm() {
+	echo 3 >/proc/sys/vm/drop_caches
+	[ $(($(value SUnreclaim) - slab)) -le 1024 ] && [ $(($(value VmallocUsed) - vmalloc)) -le 512 ] &&
+		[ $((free - $(available))) -le 4096 ] &&
+		[ $(grep -cE 'winapi|hv_vmbus|wc_' /proc/vmallocinfo) -le $areas ]
+}
+
+left() {
+	tries=0
+	until calm; do
+		tries=$((tries + 1))
+		[ $tries -lt 20 ] || break
+		usleep 250000
+	done
+	if calm; then
+		echo "ok - $1: slab, vmalloc and memory are back"
+	else
+		echo "not ok - $1: slab, vmalloc and memory are back"
+	fi
+	echo "# slab $slab -> $(value SUnreclaim) KiB, vmalloc $vmalloc -> $(value VmallocUsed) KiB," \
+		"available $free -> $(available) KiB"
+	acquired=$(value nr_foll_pin_acquired)
+	released=$(value nr_foll_pin_released)
+	if [ "$acquired" = "$released" ]; then
+		echo "ok - $1: $acquired pages pinned, all released"
+	else
+		echo "not ok - $1: $acquired pages pinned, $released released"
+	fi
+}
+
+# What blocks, when a suite takes too long; then the machine ends, as nothing after it would mean much.
+watchdog() {
+	trap 'kill $sleeper 2>/dev/null; exit' TERM
+	sleep $1 &
+	sleeper=$!
+	wait $sleeper
+	echo "not ok - no end within $1 s"
+	echo 1 >/proc/sys/kernel/printk
+	echo w >/proc/sysrq-trigger
+	echo "=== dmesg"
+	dmesg
+	echo "=== hung"
+	sleep 5
+	vmport exit 9
+}
+
+suite() {
+	. /suites/$1.sh
+	dmesg -c >/dev/null
+	watchdog $timeout &
+	dog=$!
+	start $backend
+	if [ $driver = 1 ]; then ready; fi
+	remember
+	sh /suites/$1
+	status=$?
+	kill $dog
+	wait $dog
+	[ $status = 0 ] || echo "not ok - the suite's script: status $status"
+	start winapi-hostd --config '$D/hostd.conf'
+	if [ $driver = 1 ]; then ready; fi
+	left $1
+	echo "=== dmesg"
+	dmesg -c
+}
+
+echo "root:x:0:0::/:/bin/sh
+tester:x:1000:1000::/tmp:/bin/sh" >/etc/passwd
+echo "root:x:0:
+tester:x:1000:
+winapi:x:900:tester" >/etc/group
+chmod 1777 /tmp
+chmod 666 /dev/null
+echo 4 >/proc/sys/vm/drop_caches # from now on without a word in the log
+for name in $(cat /suites/order); do
+	echo "=== suite $name"
+	suite $name
+	echo "=== end $name"
+done
