@@ -4,7 +4,8 @@
 BUILD ?= build
 SETUP = test -f $(BUILD)/build.ninja || meson setup $(BUILD)
 
-.PHONY: demo check bench build clean vm-programs check-vm check-vm-kernels check-vm-debug demo-vm bench-vm
+.PHONY: demo check bench build clean check-wine demo-wine vm-programs check-vm check-vm-kernels check-vm-debug \
+	demo-vm bench-vm
 
 # The main job on this machine: test_client calls a separate winapi-hostd over real VMBus rings.
 demo:
@@ -17,6 +18,20 @@ demo:
 check:
 	@scripts/install-deps.sh check
 	@python3 scripts/check.py
+
+# The Windows driver alone: built here, and run under Wine through its suites.
+check-wine:
+	@scripts/install-deps.sh check-wine
+	@python3 scripts/check.py --only windows
+
+# The main job on the Windows driver: test_client calls winapi_remoting.sys, which Wine runs.
+demo-wine:
+	@scripts/install-deps.sh demo-wine
+	@$(SETUP) >/dev/null
+	@meson compile -C $(BUILD) demo-programs >$(BUILD)/compile.log || { cat $(BUILD)/compile.log; exit 1; }
+	@test -f $(BUILD)-windows/build.ninja || meson setup $(BUILD)-windows --cross-file scripts/mingw-w64.ini >/dev/null
+	@meson compile -C $(BUILD)-windows >$(BUILD)/compile.log || { cat $(BUILD)/compile.log; exit 1; }
+	@python3 tests/wine/demo.py --build $(BUILD)-windows --native $(BUILD)
 
 # Floors, peers and winapi side by side; writes $(BUILD)/bench.json and $(BUILD)/bench.svg.
 bench:

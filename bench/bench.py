@@ -19,6 +19,10 @@ import sys
 import tempfile
 import time
 
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(TOP, "tests/wine"))
+import wine  # noqa: E402
+
 # row: (compared with, bound on value / that, ring bytes); for rows without a base, a bound on the value
 BOUNDS = {
     "echo64_polled": ("floor_ring", "<= 1.4", 65536),
@@ -40,6 +44,13 @@ BOUNDS = {
     "idle_client_memory": (None, "<= 256", None),
     "idle_cpu": (None, "<= 0.1", None),
     "alloc_free_mappings_left": (None, "<= 0", None),
+    "buffer_bytes_copied": (None, "<= 0", None),
+    # The Windows driver with its stand-in for KMCL, under Wine. It tells nothing of Windows.
+    "wine_echo64_polled": ("echo64_polled", "<= 3", 65536),
+    "wine_read_64m": ("read_64m", ">= 0.8", 65536),
+    "wine_write_64m": ("write_64m", ">= 0.8", 65536),
+    "wine_verify_64m": ("verify_64m", ">= 0.8", 65536),
+    "wine_buffer_bytes_copied": (None, "<= 0", None),
 }
 PAUSED_PEERS = ["unix_64_paused", "zeromq_64_paused", "nng_64_paused", "libqb_64_paused"]
 
@@ -50,6 +61,8 @@ OURS = [
     ("batch", "adaptive", 30000, 3000), ("memory", "adaptive", 6, 2), ("nothing", "adaptive", 50000, 5000),
     ("threads", "adaptive", 20000, 4000), ("fair", "adaptive", 1000, 300),
 ]
+# mode, whether the stand-in polls for ever, count, count when quick
+WINE = [("polled", 1, 100000, 10000), ("memory", 0, 6, 2)]
 ONCE = [("idle", "adaptive", 1000, 100), ("alloc", "adaptive", 1000, 20)]
 FLOORS = [("spin", 100000, 10000), ("ring", 100000, 10000), ("futex", 5000, 500), ("futex_paused", 300, 50),
           ("memory", 3, 1)]
@@ -57,7 +70,8 @@ PEERS = [("unix", 5000, 200), ("zmq", 3000, 200), ("nng", 3000, 200), ("qb", 500
 
 
 class Bench:
-    def __init__(self, build, quick):
+    def __init__(self, build, quick, windows):
+        self.windows = windows
         self.folder = os.path.join(build, "bench")
         self.hostd = os.path.join(build, "host/linux/winapi-hostd")
         self.quick = quick
@@ -70,17 +84,18 @@ class Bench:
             sys.stderr.write("\r\033[K" + text)
             sys.stderr.flush()
 
-    def run(self, command):
+    def run(self, command, prefix=""):
         self.progress(" ".join(os.path.basename(word) for word in command[:5]))
         out = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300)
         if out.returncode:
             sys.exit("%s failed" % " ".join(command))
         for line in out.stdout.splitlines():
             row = json.loads(line)
-            self.samples.setdefault(row["name"], []).append(row["value"])
-            self.units[row["name"]] = row["unit"]
+            name = prefix + row["name"]
+            self.samples.setdefault(name, []).append(row["value"])
+            self.units[name] = row["unit"]
             if "cpu_ns" in row:
-                self.cpu.setdefault(row["name"], []).append(row["cpu_ns"])
+                self.cpu.setdefault(name, []).append(row["cpu_ns"])
 
     def ours(self, mode, poll, count, few):
         """A fresh daemon on the other CPU for each run, so that none has learned from the one before."""
@@ -100,6 +115,15 @@ class Bench:
                 daemon.terminate()
                 daemon.wait()
 
+    def wine(self):
+        """A fresh driver on the other CPU, the build without assertions."""
+        with wine.Wine(self.windows, "free", 1 % os.cpu_count()) as w:
+            w.start()
+            for mode, poll_always, count, few in WINE:
+                w.control.set("poll_always", poll_always)
+                self.run([os.path.join(self.folder, "ours"), w.uri, str(w.pid), mode, str(few if self.quick else count)],
+                         "wine_")
+
     def round(self):
         for mode, count, few in FLOORS:
             self.run([os.path.join(self.folder, "floors"), mode, str(few if self.quick else count)])
@@ -108,6 +132,8 @@ class Bench:
             self.run([os.path.join(self.folder, "peer_" + name), str(count // scale), str(paused // scale)])
         for row in OURS:
             self.ours(*row)
+        if self.windows:
+            self.wine()
 
     def value(self, name):
         return statistics.median(self.samples[name])
@@ -189,13 +215,26 @@ def draw(rows, path):
     subprocess.run(["gnuplot"], input="\n".join(script), text=True, check=True)
 
 
+def build_for_windows(build):
+    """The Windows driver's build where Wine and a compiler for it are installed, or None."""
+    if not os.path.exists(wine.WINE) or not shutil.which("x86_64-w64-mingw32-gcc"):
+        print("without Wine and mingw-w64 (make check-wine installs them) there are no rows of the Windows driver")
+        return None
+    folder = build.rstrip("/") + "-windows"
+    if not os.path.exists(os.path.join(folder, "build.ninja")):
+        subprocess.run(["meson", "setup", folder, "--cross-file", "scripts/mingw-w64.ini"], cwd=TOP, check=True,
+                       stdout=subprocess.DEVNULL)
+    subprocess.run(["meson", "compile", "-C", folder], cwd=TOP, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", default="build")
     parser.add_argument("--quick", action="store_true", help="few calls, one round: to see that it runs")
     parser.add_argument("--no-gate", action="store_true", help="exit 0 also when a bound isn't met")
     arguments = parser.parse_args()
-    bench = Bench(os.path.abspath(arguments.build), arguments.quick)
+    bench = Bench(os.path.abspath(arguments.build), arguments.quick, build_for_windows(os.path.abspath(arguments.build)))
     for _ in range(1 if arguments.quick else 5):
         bench.round()
     for row in ONCE:

@@ -175,6 +175,7 @@ static void rate(const char *name, uint64_t begin, unsigned int rounds, double b
 static void memory(unsigned int rounds)
 {
 	struct winapi_buffer_ref ref[8];
+	struct winapi_stats stats = { .size = sizeof(stats) };
 	uint64_t begin = bench_now(), bad[8];
 	uint32_t crc[8];
 
@@ -203,6 +204,8 @@ static void memory(unsigned int rounds)
 	begin = bench_now();
 	must(winapi_buffer_test_write(handle, ref, 8, 2), "write");
 	rate("eight_64m", begin, 1, 8.0 * (double)BULK_SIZE);
+	must(winapi_get_stats(handle, &stats), "stats");
+	bench_row("buffer_bytes_copied", (double)(stats.bytes_bounced + stats.host_bytes_copied), "bytes");
 }
 
 static void call_nothing(void *arg)

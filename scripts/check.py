@@ -23,7 +23,10 @@ BUILDS = {
     "asan": ("clang", ["-Dtests=enabled", "-Dfuzz=true", "-Db_sanitize=address,undefined", "-Db_lundef=false"],
              ["unit", "conformance", "hostile", "fuzz"]),
     "tsan": ("clang", ["-Dtests=enabled", "-Db_sanitize=thread", "-Db_lundef=false"], ["unit", "threads"]),
+    "windows": ("x86_64-w64-mingw32-gcc", ["--cross-file", "scripts/mingw-w64.ini"], None),
 }
+# The Windows driver is called by programs of this build.
+NATIVE = {"windows": "gcc"}
 
 # What needs a guest, with the programs of the gcc build: all suites on one kernel, the chief ones on another.
 VM_RUNS = [["--kernel", "6.1", "--set", "all"], ["--kernel", "6.12", "--set", "brief"]]
@@ -44,7 +47,7 @@ def build(name, compiler, options):
     folder = os.path.join("build-check", name)
     log = os.path.join(TOP, "build-check", name + ".log")
     os.makedirs(os.path.dirname(log), exist_ok=True)
-    environment = dict(os.environ, CC=compiler)
+    environment = os.environ if name in NATIVE else dict(os.environ, CC=compiler)
     setup = ["meson", "setup", folder] + options
     if os.path.exists(os.path.join(TOP, folder, "build.ninja")):
         setup.append("--reconfigure")
@@ -67,7 +70,8 @@ def test(folder, suites):
     report = os.path.join(TOP, folder, "meson-logs", "testlog.junit.xml")
     if os.path.exists(report):
         os.unlink(report)
-    status = run(command, env=dict(os.environ, **ENVIRONMENT)).returncode
+    native = os.path.join(TOP, "build-check", "gcc")
+    status = run(command, env=dict(os.environ, WINAPI_NATIVE_BUILD=native, **ENVIRONMENT)).returncode
     counts = count(report) if os.path.exists(report) else [0, 0, 0]
     if status and not counts[1]:
         counts[1] = 1  # a test program died, or meson itself failed
@@ -115,7 +119,8 @@ def main():
             sys.exit("%s isn't installed" % compiler)
         begin = time.monotonic()
         print("== %s: building" % name, flush=True)
-        folder = build(name, compiler, options)
+        native = NATIVE.get(name)
+        folder = build(name, compiler, options) if not native or build(native, *BUILDS[native][:2]) else None
         if folder and arguments.only == "vm":
             counts = [0, 0, 0]
         elif folder:

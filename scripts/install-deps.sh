@@ -1,10 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that a goal of the Makefile needs, by name, when they are missing.
-# Usage: scripts/install-deps.sh demo|check|bench|check-vm|check-vm-debug
+# Usage: scripts/install-deps.sh demo|check|bench|check-wine|demo-wine|check-vm|check-vm-debug
 set -eu
 
 build="gcc libc6-dev make meson ninja-build pkg-config libinih-dev libjansson-dev"
+# The Windows driver: a compiler for it, and what runs it.
+wine="wine64 gcc-mingw-w64-x86-64 mingw-w64-x86-64-dev binutils-mingw-w64-x86-64 python3"
+# The guest: what emulates it, its kernel, and what builds the module for others.
 vm="libcmocka-dev python3 qemu-system-x86 seabios linux-image-amd64 linux-headers-amd64 busybox-static kmod zstd
 	debootstrap"
 case "${1:-}" in
@@ -13,7 +16,13 @@ demo)
 	;;
 check)
 	packages="$build clang clang-format libclang-rt-14-dev libcmocka-dev valgrind scdoc gnuplot-nox \
-		python3 strace g++ bash patch $vm"
+		python3 strace g++ bash patch $wine osslsigncode openssl $vm"
+	;;
+check-wine)
+	packages="$build libcmocka-dev $wine osslsigncode openssl"
+	;;
+demo-wine)
+	packages="$build $wine"
 	;;
 check-vm)
 	packages="$build $vm"
@@ -25,7 +34,7 @@ bench)
 	packages="$build libzmq3-dev libnng-dev libqb-dev gnuplot-nox python3"
 	;;
 *)
-	echo "usage: $0 demo|check|bench|check-vm|check-vm-debug" >&2
+	echo "usage: $0 demo|check|bench|check-wine|demo-wine|check-vm|check-vm-debug" >&2
 	exit 2
 	;;
 esac

@@ -57,10 +57,10 @@ static enum winapi_status check_request(const struct wp_slot *slot,
 
 /* Maps the chunks in order; buffer->chunk_count counts those to unmap. */
 static enum winapi_status map(struct wp_channel *channel, struct wp_buffer *buffer,
-			      const struct winapi_buffer_register_request *request, struct wp_segments *chunk)
+			      const struct winapi_buffer_register_request *request)
 {
 	for (uint32_t i = 0; i < request->chunk_count; i++) {
-		int err = channel->ops->map_gpadl(channel->transport, request->gpadl[i], &chunk[i]);
+		int err = channel->ops->map_gpadl(channel->transport, request->gpadl[i], &buffer->chunk[i]);
 
 		if (err == -WP_ENOMEM)
 			return WINAPI_STATUS_NO_MEMORY;
@@ -72,15 +72,14 @@ static enum winapi_status map(struct wp_channel *channel, struct wp_buffer *buff
 }
 
 /* The pages must hold the buffer and no whole page more. */
-static bool pages_fit(const struct wp_segments *chunk, uint32_t count,
-		      const struct winapi_buffer_register_request *request)
+static bool pages_fit(const struct wp_buffer *buffer, const struct winapi_buffer_register_request *request)
 {
 	uint64_t bytes = 0, end = request->offset + request->length;
 
-	for (uint32_t i = 0; i < count; i++) {
-		if (chunk[i].size > UINT64_MAX - bytes)
+	for (uint32_t i = 0; i < buffer->chunk_count; i++) {
+		if (buffer->chunk[i].size > UINT64_MAX - bytes)
 			return false;
-		bytes += chunk[i].size;
+		bytes += buffer->chunk[i].size;
 	}
 	return bytes >= end && bytes - end < WINAPI_PAGE_SIZE;
 }
@@ -99,13 +98,15 @@ static void append(struct wp_buffer *buffer, uint8_t *data, size_t size, uint64_
 }
 
 /* The bytes of the buffer out of the pages, `skip` bytes left out at the start. */
-static void gather(struct wp_buffer *buffer, const struct wp_segments *chunk, uint64_t skip)
+static void gather(struct wp_buffer *buffer, uint64_t skip)
 {
 	uint64_t start = 0;
 
 	for (uint32_t i = 0; i < buffer->chunk_count; i++) {
-		for (uint32_t j = 0; j < chunk[i].count && start < buffer->length; j++) {
-			const struct wp_segment *piece = &chunk[i].segment[j];
+		const struct wp_segments *chunk = &buffer->chunk[i];
+
+		for (uint32_t j = 0; j < chunk->count && start < buffer->length; j++) {
+			const struct wp_segment *piece = &chunk->segment[j];
 			size_t size = piece->size;
 
 			if (skip >= size) {
@@ -123,20 +124,20 @@ static void gather(struct wp_buffer *buffer, const struct wp_segments *chunk, ui
 }
 
 /* The transport's pieces of all chunks as one list, in memory of the buffer's. */
-static enum winapi_status collect(struct wp_buffer *buffer, const struct wp_segments *chunk,
+static enum winapi_status collect(struct wp_buffer *buffer,
 				  const struct winapi_buffer_register_request *request)
 {
 	uint64_t pieces = 0;
 
-	if (!pages_fit(chunk, buffer->chunk_count, request))
+	if (!pages_fit(buffer, request))
 		return WINAPI_STATUS_INVALID_PARAMETER;
 	for (uint32_t i = 0; i < buffer->chunk_count; i++)
-		pieces += chunk[i].count;
+		pieces += buffer->chunk[i].count;
 	buffer->segment = wp_alloc((size_t)pieces * (sizeof(*buffer->segment) + sizeof(*buffer->start)));
 	if (!buffer->segment)
 		return WINAPI_STATUS_NO_MEMORY;
 	buffer->start = (uint64_t *)(buffer->segment + pieces);
-	gather(buffer, chunk, request->offset);
+	gather(buffer, request->offset);
 	return WINAPI_STATUS_OK;
 }
 
@@ -158,13 +159,12 @@ static enum winapi_status register_buffer(struct wp_slot *slot, struct wp_buffer
 					  const struct winapi_buffer_register_request *request)
 {
 	struct wp_channel *channel = slot->channel;
-	struct wp_segments chunk[WINAPI_MAX_CHUNKS];
-	enum winapi_status status = map(channel, buffer, request, chunk);
+	enum winapi_status status = map(channel, buffer, request);
 
 	buffer->length = request->length;
 	buffer->access = request->access;
 	if (!status)
-		status = collect(buffer, chunk, request);
+		status = collect(buffer, request);
 	if (status)
 		unmap(channel, buffer);
 	else

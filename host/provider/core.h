@@ -120,6 +120,8 @@ struct wp_buffer {
 	uint32_t users; /* parked calls that refer to it; channel's lock */
 	uint32_t chunk_count;
 	uint32_t gpadl[WINAPI_MAX_CHUNKS];
+	struct wp_segments
+		chunk[WINAPI_MAX_CHUNKS]; /* what each was mapped to: too much for a kernel's stack */
 	uint32_t segment_count;
 	/*
 	 * Runs of memory, none empty, that together hold exactly the buffer, and where each starts

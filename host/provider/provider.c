@@ -41,6 +41,11 @@ struct wp_provider *wp_provider_create(const struct wp_config *config)
 	return provider;
 }
 
+const struct wp_limits *wp_provider_limits(const struct wp_provider *provider)
+{
+	return &provider->config.limits;
+}
+
 void wp_provider_destroy(struct wp_provider *provider)
 {
 	wp_lock_destroy(&provider->lock);

@@ -96,6 +96,8 @@ enum wp_packet_result {
 
 /* NULL when out of memory. The config is copied. */
 struct wp_provider *wp_provider_create(const struct wp_config *config);
+/* Those in force, defaults filled in. */
+const struct wp_limits *wp_provider_limits(const struct wp_provider *provider);
 /* All channels must be closed (their `closed` called). */
 void wp_provider_destroy(struct wp_provider *provider);
 

@@ -486,6 +486,7 @@ static void limits_have_bounds(void **state)
 	(void)state;
 	steps_reset();
 	provider = wp_provider_create(&config);
+	assert_int_equal(wp_provider_limits(provider)->max_in_flight, 16384);
 	guest_start_beside(&guest, provider);
 	message_hello(&guest, &m);
 	memcpy(&hello, guest_ask(&guest, &m)->data, sizeof(hello));
