@@ -76,7 +76,8 @@ static int listen_and_serve(void)
 	struct sockaddr_vm address = { .svm_family = AF_VSOCK, .svm_port = PORT, .svm_cid = VMADDR_CID_ANY };
 	int listener = socket(AF_VSOCK, SOCK_STREAM, 0), fd;
 
-	if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof(address)) || listen(listener, 1))
+	if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof(address)) ||
+	    listen(listener, 1))
 		fail("AF_VSOCK");
 	while ((fd = accept(listener, NULL, NULL)) >= 0) {
 		serve(fd);
