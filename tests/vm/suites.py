@@ -59,7 +59,6 @@ SUITES = [
     program("limits", backend="vm_backend --small"),
     program("gpadl_limit", "gpadl_limit 384", backend="winapi-hostd --config $D/hostd-384.conf"),
     program("two_devices", backend="vm_backend"),
-    program("two_devices", backend="vm_backend"),
     program("hostile", backend="vm_backend", timeout=1500, sets=ALWAYS),
 
     program("restarts", "restarts winapi-hostd --config '$D/hostd.conf'"),  # killed mid-call, 100 times

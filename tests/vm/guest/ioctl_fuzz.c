@@ -196,7 +196,9 @@ static void do_read(struct chance *c, int fd)
 
 static void do_noise(struct chance *c, int fd)
 {
-	uint64_t words[32];
+	uint64_t words[2048] = {
+		0
+	}; /* as much as an ioctl's number can say, since results fill it up with zeros */
 	unsigned int nr = below(c, 12), size = below(c, 3) ? below(c, 256) : below(c, 16384);
 	uint32_t timeout_ms = below(c, 30);
 

@@ -22,21 +22,23 @@ static unsigned int not_started, not_ended, not_over, not_refused;
 /* Long enough that none ends by itself. */
 static bool start_calls(int fd, uint32_t id)
 {
-	static const struct winapi_perf_throughput_request request = { WINAPI_PERF_READ, WINAPI_PERF_MAX_ITERATIONS };
+	static const struct winapi_perf_throughput_request request = { WINAPI_PERF_READ,
+								       WINAPI_PERF_MAX_ITERATIONS };
 	const struct winapi_ioc_buffer_ref ref = { .id = id, .access = HOST_READS, .length = LENGTH };
 	struct winapi_ioc_call calls[FLIGHT];
 	struct winapi_ioc_submit submit = { (uintptr_t)calls, FLIGHT, sizeof(calls[0]) };
 
 	for (unsigned int i = 0; i < FLIGHT; i++)
-		calls[i] = (struct winapi_ioc_call){ .in = (uintptr_t)&request,
-						     .buffers = (uintptr_t)&ref,
-						     .in_size = sizeof(request),
-						     .out_capacity = sizeof(struct winapi_perf_throughput_reply),
-						     .buffer_count = 1,
-						     .timeout_ms = WINAPI_IOC_NO_TIMEOUT,
-						     .api = WINAPI_API_PERF_TEST,
-						     .method = WINAPI_PERF_TEST_THROUGHPUT,
-						     .user_data = i };
+		calls[i] =
+			(struct winapi_ioc_call){ .in = (uintptr_t)&request,
+						  .buffers = (uintptr_t)&ref,
+						  .in_size = sizeof(request),
+						  .out_capacity = sizeof(struct winapi_perf_throughput_reply),
+						  .buffer_count = 1,
+						  .timeout_ms = WINAPI_IOC_NO_TIMEOUT,
+						  .api = WINAPI_API_PERF_TEST,
+						  .method = WINAPI_PERF_TEST_THROUGHPUT,
+						  .user_data = i };
 	return device(fd, WINAPI_IOC_SUBMIT, &submit) == FLIGHT;
 }
 
