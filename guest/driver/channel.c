@@ -193,16 +193,22 @@ u32 wc_channel_room_pfns(const struct wc_device *device, u32 message_size)
 }
 
 /*
- * May a packet go? The bus takes the write index from the ring, where the host may have changed it: looked at before
+ * May a packet go? The bus takes both indices from the ring, where the host may have changed them: looked at before
  * each packet, which leaves a host the instant between this look and the bus's. Under tx_lock.
  */
 static int check_outbound(struct wc_device *device)
 {
+	const struct hv_ring_buffer *ring;
+
 	if (!device->tx_open)
 		return -ENODEV;
-	if (READ_ONCE(device->channel->outbound.ring_buffer->write_index) == device->tx_index)
+	ring = device->channel->outbound.ring_buffer;
+	if (READ_ONCE(ring->write_index) != device->tx_index)
+		wc_device_break(device, "the host moved our write index");
+	else if (!index_valid(device, READ_ONCE(ring->read_index)))
+		wc_device_break(device, "the host's read index is nonsense");
+	else
 		return 0;
-	wc_device_break(device, "the host moved our write index");
 	return -ENODEV;
 }
 
@@ -215,6 +221,10 @@ static int took(struct wc_device *device, int err, u32 total)
 	if (err == -ENODEV &&
 	    READ_ONCE(device->channel->outbound.ring_buffer->write_index) != device->tx_index)
 		err = 0;
+	if (err == -EIO) { /* of newer buses: an index that is nonsense */
+		wc_device_break(device, "the host spoilt the ring");
+		err = -ENODEV;
+	}
 	if (!err)
 		device->tx_index = (device->tx_index + total) % device->ring_data;
 	return err;
