@@ -176,7 +176,7 @@ class Machine:
     """
 
     def __init__(self, build, work, kernel=None, modules=(), programs=None, backend="winapi-hostd --config $D/hostd.conf",
-                 configs=None, beside=":", options="", cpus=2, memory=1024, append=""):
+                 configs=None, beside=":", options="", cpus=2, memory=1280, append=""):
         os.makedirs(work, exist_ok=True)
         self.build, self.work, self.backend, self.beside = build, work, backend, beside
         self.kernel = kernel or Kernel()
