@@ -39,7 +39,7 @@ def main():
 
 def measure(build, calls):
     suite = Suite("bench", SCRIPT % {"calls": calls}, ("tests/vm/guest/vm_vsock",), timeout=900)
-    made = machine_of(build, kernels.DEFAULT, [suite], beside="vm_vsock serve &", options="--vsock 42",
+    made = machine_of(build, kernels.DEFAULT, [suite], "bench", beside="vm_vsock serve &", options="--vsock 42",
                       stock=("vmw_vsock_virtio_transport", "virtio_mmio"))
     status, output = made.run(1000)
     found = re.search(r"^\{.*\}$", output, re.M)

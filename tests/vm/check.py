@@ -54,7 +54,7 @@ class Counts:
             self.passed += 1
 
     def figure(self, line):
-        name, value, unit = line.split()[2:5]
+        name, value, unit = line.split(maxsplit=4)[2:]
         self.figures[name] = (float(value), unit)
 
 
@@ -110,13 +110,13 @@ class Reader:
         self.dmesg = None
 
 
-def machine_of(build, line, suites, stock=(), **more):
+def machine_of(build, line, suites, folder=None, stock=(), **more):
     """With the driver for a kernel, if any suite wants it, what the suites need, and more of the kernel's own modules."""
     kernel = kernels.kernel(line)
     modules = kernel.modules("hv_vmbus", "hyperv_keyboard", "evdev", *stock)
     if any(suite.driver for suite in suites):
         modules.append(kernels.build_module(line))
-    made = Machine(build, os.path.join(build, "vm", line), kernel, modules, configs=CONFIGS,
+    made = Machine(build, os.path.join(build, "vm", folder or line), kernel, modules, configs=CONFIGS,
                    programs={"vm_backend": os.path.join(build, "tests/vm/backend/vm_backend"),
                              "vm_vsock": os.path.join(build, "tests/vm/guest/vm_vsock")}, **more)
     guest = made.guest

@@ -45,7 +45,7 @@ def main():
     suite = Suite("demo", SCRIPT)
     print("Linux in our test VMM, %s; this takes a while."
           % ("on /dev/kvm" if kvm_works(build) else "in QEMU's emulation: times say nothing"), flush=True)
-    status, _ = machine_of(build, kernels.DEFAULT, [suite]).run(600, echo=Show().line)
+    status, _ = machine_of(build, kernels.DEFAULT, [suite], "demo").run(600, echo=Show().line)
     return 0 if status == 0 else 1
 
 

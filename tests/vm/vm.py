@@ -57,13 +57,13 @@ serve() {
 		esac
 	done
 }
-serve &
+serve & agent=$!
 echo "start $BACKEND" >&3
 while [ ! -S $D/s ]; do sleep 0.1; done
 $VMM --socket $D/s --control $D/control
 status=$?
 echo end >&3
-wait
+wait $agent
 exit $status
 """
 
@@ -184,7 +184,7 @@ class Machine:
         self.programs = dict(programs or {}, vmm=os.path.join(build, "tests/vm/vmm"),
                              **{"winapi-hostd": os.path.join(build, "host/linux/winapi-hostd")})
         self.vmm = ("vmm --kernel %%s --initrd %%s --memory %d --cpus %d --append 'console=ttyS0 nokaslr mitigations=off "
-                    "panic=-1 panic_on_oops=1 reboot=t pci=off quiet loglevel=1 log_buf_len=4M %s' %s"
+                    "panic=-1 oops=panic reboot=t pci=off quiet loglevel=1 log_buf_len=4M %s' %s"
                     % (memory, cpus, append, options))
         self.vmlinux = os.path.join(work, "vmlinux")
         extract_vmlinux(self.kernel.image, self.vmlinux)

@@ -76,10 +76,15 @@ struct arguments {
 static struct arguments parse(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "kernel", required_argument, NULL, 'k' },  { "initrd", required_argument, NULL, 'i' },
-		{ "append", required_argument, NULL, 'a' },  { "memory", required_argument, NULL, 'm' },
-		{ "cpus", required_argument, NULL, 'c' },    { "socket", required_argument, NULL, 's' },
-		{ "control", required_argument, NULL, 'C' }, { 0 },
+		{ "kernel", required_argument, NULL, 'k' },
+		{ "initrd", required_argument, NULL, 'i' },
+		{ "append", required_argument, NULL, 'a' },
+		{ "memory", required_argument, NULL, 'm' },
+		{ "cpus", required_argument, NULL, 'c' },
+		{ "socket", required_argument, NULL, 's' },
+		{ "control", required_argument, NULL, 'C' },
+		{ "vsock", required_argument, NULL, 'v' },
+		{ 0 },
 	};
 	struct arguments a = { .append = "", .megabytes = 512 };
 	int option;
