@@ -17,6 +17,9 @@
 #define FILES 4u
 #define IDS 16u
 #define ARENA_PAGES 64u
+#define ALONE \
+	(4ull \
+	 << 30) /* nothing else is mapped in the arena's 4 GiB: a spoilt address is no other memory of ours */
 
 static uint8_t *arena;
 static int arena_memory = -1; /* /proc/self/mem: writes to it fail where a store would fault */
@@ -274,14 +277,24 @@ static void *mapper(void *seed)
 	return NULL;
 }
 
+/* In the middle of an aligned range that is kept free. */
+static void make_arena(void)
+{
+	uint8_t *range = mmap(NULL, 2 * ALONE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (range == MAP_FAILED)
+		bail("no address space");
+	arena = range + (ALONE - (uintptr_t)range % ALONE) + ALONE / 2;
+	if (mmap(arena, ARENA_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		 -1, 0) != arena)
+		bail("no memory");
+}
+
 static void run(uint64_t seed)
 {
 	pthread_t threads[THREADS], other;
 	int fd = device_await();
 
-	arena = mmap(NULL, ARENA_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (arena == MAP_FAILED)
-		bail("no memory");
 	for (unsigned int i = 0; i < FILES; i++)
 		files[i] = open(DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	over = false;
@@ -294,7 +307,6 @@ static void run(uint64_t seed)
 	pthread_join(other, NULL);
 	for (unsigned int i = 0; i < FILES; i++)
 		close(files[i]);
-	munmap(arena, ARENA_PAGES * PAGE);
 	check_error(echo(fd), 0, "seed %llu: %u threads of %u rounds each, and the device works",
 		    (unsigned long long)seed, THREADS, rounds);
 	close(fd);
@@ -306,6 +318,7 @@ int main(int argc, char **argv)
 
 	if (argc > 2)
 		rounds = (unsigned int)strtoul(argv[2], NULL, 0);
+	make_arena();
 	arena_memory = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
 	if (seed) {
 		run(seed);
