@@ -323,12 +323,12 @@ WC_REMOVE_TYPE wc_remove(struct hv_device *hv)
 	struct wc_device *device = hv_get_drvdata(hv);
 
 	cdev_device_del(&device->cdev, &device->dev);
-	wc_debugfs_remove(device);
 	ida_free(&numbers, device->number);
 	spin_lock_bh(&device->lock);
 	device->removing = true;
 	spin_unlock_bh(&device->lock);
 	stop(device, -ENODEV);
+	wc_debugfs_remove(device); /* waits for pings, which have ended now */
 	cancel_work_sync(&device->start); /* it can't wait for replies any more */
 	stop(device, -ENODEV); /* it may have opened the channel meanwhile */
 	cancel_work_sync(&device->broken);

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
  * Counters of a device: /sys/class/winapi/NAME/statistics, one number to a file, and
- * /sys/kernel/debug/winapi/NAME/{latency,requests,learning}.
+ * /sys/kernel/debug/winapi/NAME/{latency,requests,learning,ping}.
  */
 #include <linux/debugfs.h>
+#include <linux/module.h>
+#include <linux/sched/signal.h>
 #include <linux/seq_file.h>
+#include <linux/uaccess.h>
 
 #include "wc.h"
 
@@ -148,6 +151,58 @@ static int learning_show(struct seq_file *to, void *nothing)
 }
 DEFINE_SHOW_ATTRIBUTE(learning);
 
+/*
+ * The least that can go to the host and back: a CANCEL of nothing, which any host refuses. Writing a number does so
+ * many times; reading tells how long one took. What a call costs beside that is this driver's and the library's.
+ */
+static int ping(struct wc_device *device)
+{
+	static const struct winapi_cancel_request nothing;
+
+	return wc_rpc(device, NULL, WINAPI_MSG_CANCEL, &nothing, sizeof(nothing), NULL, 0,
+		      ktime_get_ns() + NSEC_PER_SEC);
+}
+
+static ssize_t ping_write(struct file *file, const char __user *from, size_t size, loff_t *offset)
+{
+	struct wc_device *device = ((struct seq_file *)file->private_data)->private;
+	u32 count, i;
+	u64 begin;
+	int err = kstrtou32_from_user(from, size, 0, &count);
+
+	if (err || !count || count > 1000000)
+		return err ? err : -EINVAL;
+	err = wc_enter(device);
+	if (err)
+		return err;
+	begin = ktime_get_ns();
+	for (i = 0; i < count && (!err || err == -EBADF) && !fatal_signal_pending(current); i++)
+		err = ping(device);
+	device->ping_ns = div_u64(ktime_get_ns() - begin, max(i, 1u));
+	wc_leave(device);
+	return err == -EBADF ? size : err ? err : -EPROTO;
+}
+
+static int ping_show(struct seq_file *to, void *nothing)
+{
+	seq_printf(to, "%llu ns\n", READ_ONCE(((struct wc_device *)to->private)->ping_ns));
+	return 0;
+}
+
+static int ping_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, ping_show, inode->i_private);
+}
+
+static const struct file_operations ping_fops = {
+	.owner = THIS_MODULE,
+	.open = ping_open,
+	.read = seq_read,
+	.write = ping_write,
+	.llseek = seq_lseek,
+	.release = single_release,
+};
+
 void wc_debugfs_init(void)
 {
 	root = debugfs_create_dir("winapi", NULL);
@@ -164,6 +219,7 @@ void wc_debugfs_add(struct wc_device *device)
 	debugfs_create_file("latency", 0400, device->debugfs, device, &latency_fops);
 	debugfs_create_file("requests", 0400, device->debugfs, device, &requests_fops);
 	debugfs_create_file("learning", 0400, device->debugfs, device, &learning_fops);
+	debugfs_create_file("ping", 0600, device->debugfs, device, &ping_fops);
 }
 
 void wc_debugfs_remove(struct wc_device *device)

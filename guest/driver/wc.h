@@ -265,6 +265,7 @@ struct wc_device {
 	u64 interrupts_before;
 
 	struct dentry *debugfs;
+	u64 ping_ns; /* of one, when last tried */
 };
 
 /* device.c */

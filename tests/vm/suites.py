@@ -117,4 +117,5 @@ FIGURES = {
     "gpadl_messages_64m": "<= 588",
     "gpadl_messages_10000_calls": "== 0",
     "vmm_exits_sync": "== 0",
+    "kvm_exits_over_ping": "<= 2",
 }

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RECORDS 1024u
+#define RECORDS 16384u
 #define PROVIDERS 4u
 #define PAYLOAD 128u
 

@@ -1,33 +1,35 @@
 /* SPDX-License-Identifier: MIT */
 #include "linux.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
-	SYS_READ = 0,
-	SYS_WRITE = 1,
-	SYS_OPEN = 2,
-	SYS_CLOSE = 3,
-	SYS_FSTAT = 5,
-	SYS_MMAP = 9,
-	SYS_MUNMAP = 11,
-	SYS_SCHED_YIELD = 24,
-	SYS_DUP = 32,
-	SYS_SOCKET = 41,
-	SYS_CONNECT = 42,
-	SYS_SENDMSG = 46,
-	SYS_RECVMSG = 47,
-	SYS_BIND = 49,
-	SYS_LISTEN = 50,
-	SYS_FCNTL = 72,
-	SYS_UNLINK = 87,
-	SYS_FSTATFS = 138,
-	SYS_FUTEX = 202,
-	SYS_CLOCK_GETTIME = 228,
-	SYS_EXIT_GROUP = 231,
-	SYS_PPOLL = 271,
-	SYS_ACCEPT4 = 288,
-	SYS_EVENTFD2 = 290,
+	NR_READ = 0,
+	NR_WRITE = 1,
+	NR_OPEN = 2,
+	NR_CLOSE = 3,
+	NR_FSTAT = 5,
+	NR_MMAP = 9,
+	NR_MUNMAP = 11,
+	NR_SCHED_YIELD = 24,
+	NR_DUP = 32,
+	NR_SOCKET = 41,
+	NR_CONNECT = 42,
+	NR_SENDMSG = 46,
+	NR_RECVMSG = 47,
+	NR_BIND = 49,
+	NR_LISTEN = 50,
+	NR_FCNTL = 72,
+	NR_UNLINK = 87,
+	NR_READLINK = 89,
+	NR_FSTATFS = 138,
+	NR_FUTEX = 202,
+	NR_CLOCK_GETTIME = 228,
+	NR_EXIT_GROUP = 231,
+	NR_PPOLL = 271,
+	NR_ACCEPT4 = 288,
+	NR_EVENTFD2 = 290,
 };
 
 #define O_WRONLY_ 01
@@ -85,42 +87,53 @@ static long long address(const void *p)
 
 int lx_close(int fd)
 {
-	return (int)call(SYS_CLOSE, fd, 0, 0, 0, 0, 0);
+	return (int)call(NR_CLOSE, fd, 0, 0, 0, 0, 0);
 }
 
 long long lx_read(int fd, void *data, size_t size)
 {
-	return again(SYS_READ, fd, address(data), (long long)size);
+	return again(NR_READ, fd, address(data), (long long)size);
 }
 
 long long lx_write(int fd, const void *data, size_t size)
 {
-	return again(SYS_WRITE, fd, address(data), (long long)size);
+	return again(NR_WRITE, fd, address(data), (long long)size);
 }
 
 int lx_open_read(const char *path)
 {
-	return (int)again(SYS_OPEN, address(path), O_CLOEXEC_, 0);
+	return (int)again(NR_OPEN, address(path), O_CLOEXEC_, 0);
 }
 
 int lx_open_append(const char *path)
 {
-	return (int)again(SYS_OPEN, address(path), O_CLOEXEC_ | O_APPEND_ | O_CREAT_ | O_WRONLY_, 0600);
+	return (int)again(NR_OPEN, address(path), O_CLOEXEC_ | O_APPEND_ | O_CREAT_ | O_WRONLY_, 0600);
 }
 
 int lx_unlink(const char *path)
 {
-	return (int)call(SYS_UNLINK, address(path), 0, 0, 0, 0, 0);
+	return (int)call(NR_UNLINK, address(path), 0, 0, 0, 0, 0);
 }
 
 int lx_dup(int fd)
 {
-	return (int)call(SYS_FCNTL, fd, F_DUPFD_CLOEXEC_, 0, 0, 0, 0);
+	return (int)call(NR_FCNTL, fd, F_DUPFD_CLOEXEC_, 0, 0, 0, 0);
 }
 
 int lx_eventfd(void)
 {
-	return (int)call(SYS_EVENTFD2, 0, O_CLOEXEC_ | SOCK_NONBLOCK_, 0, 0, 0, 0);
+	return (int)call(NR_EVENTFD2, 0, O_CLOEXEC_ | SOCK_NONBLOCK_, 0, 0, 0, 0);
+}
+
+bool lx_is_eventfd(int fd)
+{
+	static const char wanted[] = "anon_inode:[eventfd]";
+	char path[32], target[sizeof(wanted)];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return call(NR_READLINK, address(path), address(target), sizeof(target), 0, 0, 0) ==
+		       sizeof(wanted) - 1 &&
+	       !memcmp(target, wanted, sizeof(wanted) - 1);
 }
 
 struct timespec64 {
@@ -132,17 +145,17 @@ int lx_poll(struct lx_pollfd *fds, unsigned int count, int64_t timeout_ns)
 {
 	struct timespec64 t = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
 
-	return (int)call(SYS_PPOLL, address(fds), count, timeout_ns < 0 ? 0 : address(&t), 0, 0, 0);
+	return (int)call(NR_PPOLL, address(fds), count, timeout_ns < 0 ? 0 : address(&t), 0, 0, 0);
 }
 
 int lx_file(int fd, struct lx_file *file)
 {
-	long long seals = call(SYS_FCNTL, fd, F_GET_SEALS_, 0, 0, 0, 0);
+	long long seals = call(NR_FCNTL, fd, F_GET_SEALS_, 0, 0, 0, 0);
 	uint64_t statfs[15], stat[18];
-	long long err = call(SYS_FSTAT, fd, address(stat), 0, 0, 0, 0);
+	long long err = call(NR_FSTAT, fd, address(stat), 0, 0, 0, 0);
 
 	if (!err)
-		err = call(SYS_FSTATFS, fd, address(statfs), 0, 0, 0, 0);
+		err = call(NR_FSTATFS, fd, address(statfs), 0, 0, 0, 0);
 	if (err)
 		return (int)err;
 	file->sealed = seals >= 0 && (seals & SEALS) == SEALS && !(seals & WRITE_SEALS);
@@ -158,14 +171,14 @@ int lx_file(int fd, struct lx_file *file)
 void *lx_mmap(void *at, size_t size, int protection, int flags, int fd, uint64_t offset)
 {
 	long long result =
-		call(SYS_MMAP, address(at), (long long)size, protection, flags, fd, (long long)offset);
+		call(NR_MMAP, address(at), (long long)size, protection, flags, fd, (long long)offset);
 
 	return result < 0 && result > -4096 ? NULL : (void *)(uintptr_t)result;
 }
 
 void lx_munmap(void *at, size_t size)
 {
-	call(SYS_MUNMAP, address(at), (long long)size, 0, 0, 0, 0);
+	call(NR_MUNMAP, address(at), (long long)size, 0, 0, 0, 0);
 }
 
 /* ---- Sockets ------------------------------------------------------------------------------------------ */
@@ -182,7 +195,7 @@ static int unix_socket(const char *path, struct socket_address *to)
 	memset(to, 0, sizeof(*to));
 	to->family = 1;
 	memcpy(to->path, path, strlen(path));
-	return (int)call(SYS_SOCKET, 1, SOCK_SEQPACKET_ | O_CLOEXEC_, 0, 0, 0, 0);
+	return (int)call(NR_SOCKET, 1, SOCK_SEQPACKET_ | O_CLOEXEC_, 0, 0, 0, 0);
 }
 
 int lx_listen(const char *path)
@@ -194,9 +207,9 @@ int lx_listen(const char *path)
 	if (fd < 0)
 		return fd;
 	lx_unlink(path);
-	err = call(SYS_BIND, fd, address(&to), sizeof(to), 0, 0, 0);
+	err = call(NR_BIND, fd, address(&to), sizeof(to), 0, 0, 0);
 	if (!err)
-		err = call(SYS_LISTEN, fd, 128, 0, 0, 0, 0);
+		err = call(NR_LISTEN, fd, 128, 0, 0, 0, 0);
 	if (!err)
 		return fd;
 	lx_close(fd);
@@ -211,7 +224,7 @@ int lx_connect(const char *path)
 
 	if (fd < 0)
 		return fd;
-	err = again(SYS_CONNECT, fd, address(&to), sizeof(to));
+	err = again(NR_CONNECT, fd, address(&to), sizeof(to));
 	if (!err)
 		return fd;
 	lx_close(fd);
@@ -223,7 +236,7 @@ int lx_accept(int fd)
 	long long result;
 
 	do
-		result = call(SYS_ACCEPT4, fd, 0, 0, O_CLOEXEC_ | SOCK_NONBLOCK_, 0, 0);
+		result = call(NR_ACCEPT4, fd, 0, 0, O_CLOEXEC_ | SOCK_NONBLOCK_, 0, 0);
 	while (result == -EINTR_);
 	return (int)result;
 }
@@ -262,7 +275,7 @@ long long lx_send(int fd, const void *data, size_t size, int passed)
 		message.control = &control;
 		message.control_size = PASSED_HEAD + 2 * sizeof(int32_t);
 	}
-	return again(SYS_SENDMSG, fd, address(&message), MSG_NOSIGNAL_ | MSG_DONTWAIT_);
+	return again(NR_SENDMSG, fd, address(&message), MSG_NOSIGNAL_ | MSG_DONTWAIT_);
 }
 
 long long lx_receive(int fd, void *data, size_t room, int *passed, bool *odd)
@@ -272,7 +285,7 @@ long long lx_receive(int fd, void *data, size_t room, int *passed, bool *odd)
 	struct message message = {
 		.vector = &vector, .vectors = 1, .control = &control, .control_size = sizeof(control)
 	};
-	long long n = again(SYS_RECVMSG, fd, address(&message), MSG_CMSG_CLOEXEC_ | MSG_TRUNC_);
+	long long n = again(NR_RECVMSG, fd, address(&message), MSG_CMSG_CLOEXEC_ | MSG_TRUNC_);
 
 	*passed = -1;
 	*odd = message.flags & MSG_CTRUNC_;
@@ -294,20 +307,20 @@ long long lx_receive(int fd, void *data, size_t room, int *passed, bool *odd)
 void lx_exit(int status)
 {
 	for (;;)
-		call(SYS_EXIT_GROUP, status, 0, 0, 0, 0, 0);
+		call(NR_EXIT_GROUP, status, 0, 0, 0, 0, 0);
 }
 
 uint64_t lx_clock_ns(void)
 {
 	struct timespec64 t;
 
-	call(SYS_CLOCK_GETTIME, 1, address(&t), 0, 0, 0, 0);
+	call(NR_CLOCK_GETTIME, 1, address(&t), 0, 0, 0, 0);
 	return (uint64_t)t.s * 1000000000u + (uint64_t)t.ns;
 }
 
 void lx_yield(void)
 {
-	call(SYS_SCHED_YIELD, 0, 0, 0, 0, 0, 0);
+	call(NR_SCHED_YIELD, 0, 0, 0, 0, 0, 0);
 }
 
 #define FUTEX_WAIT_PRIVATE 128
@@ -315,12 +328,12 @@ void lx_yield(void)
 
 void lx_futex_wait(uint32_t *word, uint32_t value)
 {
-	call(SYS_FUTEX, address(word), FUTEX_WAIT_PRIVATE, value, 0, 0, 0);
+	call(NR_FUTEX, address(word), FUTEX_WAIT_PRIVATE, value, 0, 0, 0);
 }
 
 void lx_futex_wake(uint32_t *word)
 {
-	call(SYS_FUTEX, address(word), FUTEX_WAKE_PRIVATE, INT32_MAX, 0, 0, 0);
+	call(NR_FUTEX, address(word), FUTEX_WAKE_PRIVATE, INT32_MAX, 0, 0, 0);
 }
 
 void lx_lock(struct lx_lock *lock)
@@ -336,5 +349,5 @@ void lx_lock(struct lx_lock *lock)
 void lx_unlock(struct lx_lock *lock)
 {
 	if (__atomic_exchange_n(&lock->state, 0, __ATOMIC_RELEASE) == 2)
-		call(SYS_FUTEX, address(&lock->state), FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
+		call(NR_FUTEX, address(&lock->state), FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
 }

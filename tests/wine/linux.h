@@ -48,6 +48,7 @@ int lx_open_append(const char *path);
 int lx_unlink(const char *path);
 int lx_dup(int fd);
 int lx_eventfd(void); /* non-blocking, close-on-exec */
+bool lx_is_eventfd(int fd);
 int lx_poll(struct lx_pollfd *fds, unsigned int count, int64_t timeout_ns); /* negative: for ever */
 int lx_file(int fd, struct lx_file *file);
 

@@ -281,9 +281,21 @@ static void set_event_flag(struct vm *vm, uint64_t page, uint32_t relid)
 		__atomic_fetch_or((uint32_t *)(void *)word, 1u << relid % 32, __ATOMIC_SEQ_CST);
 }
 
-static void signal_guest(void *owner, uint32_t relid, uint32_t target)
+/*
+ * An eventfd that is full may block who writes it. (One that the guest fills between the look and the write, and
+ * has made blocking, holds its own VM's thread up, which is good enough here: winapi-hostd does better.)
+ */
+static void call_vp(int call)
 {
 	static const uint64_t one = 1;
+	struct lx_pollfd writable = { call, LX_POLLOUT, 0 };
+
+	if (lx_poll(&writable, 1, 0) == 1 && writable.revents == LX_POLLOUT)
+		lx_write(call, &one, sizeof(one));
+}
+
+static void signal_guest(void *owner, uint32_t relid, uint32_t target)
+{
 	struct vm *vm = owner;
 	uint32_t at;
 
@@ -292,7 +304,7 @@ static void signal_guest(void *owner, uint32_t relid, uint32_t target)
 	if (vm->vp[at].call >= 0) {
 		if (vm->vp[at].flags_gpa != VMBUS_USER_FLAGS_OFF)
 			set_event_flag(vm, vm->vp[at].flags_gpa, relid);
-		lx_write(vm->vp[at].call, &one, sizeof(one));
+		call_vp(vm->vp[at].call);
 	}
 	lx_unlock(&vm->vp_lock);
 }
@@ -502,7 +514,7 @@ static int on_vp(struct vm *vm, struct record *in)
 	if (in->header.size != sizeof(vp))
 		return -EPROTO;
 	memcpy(&vp, in->payload, sizeof(vp));
-	if (vp.index >= VMBUS_USER_MAX_VPS || vp.reserved || in->fd < 0)
+	if (vp.index >= VMBUS_USER_MAX_VPS || vp.reserved || in->fd < 0 || !lx_is_eventfd(in->fd))
 		return -EPROTO;
 	if (vp.event_flags_gpa != VMBUS_USER_FLAGS_OFF && vp.event_flags_gpa % VMBUS_PAGE_SIZE)
 		return -EPROTO;

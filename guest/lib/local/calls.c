@@ -452,8 +452,10 @@ void calls_drain(struct local *local)
 		else
 			count_up(&local->bad_replies);
 		vmbus_ring_advance(&local->in, &packet);
-		if (vmbus_ring_release(&local->in, false))
-			local_kick(local);
+		if (!vmbus_ring_release(&local->in, false))
+			continue;
+		free_ended(local, &ended); /* a kick that fails loses the host, and ends all calls */
+		local_kick(local);
 	}
 	free_ended(local, &ended);
 	if (vmbus_ring_release(&local->in, false))

@@ -11,13 +11,15 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define THREADS 3u
 #define FILES 4u
 #define IDS 16u
 #define ARENA_PAGES 64u
+#define ALONE \
+	(4ull \
+	 << 30) /* nothing else is mapped in the arena's 4 GiB: a spoilt address is no other memory of ours */
 
 static uint8_t *arena;
 static int arena_memory = -1; /* /proc/self/mem: writes to it fail where a store would fault */
@@ -275,16 +277,27 @@ static void *mapper(void *seed)
 	return NULL;
 }
 
-static void act(uint64_t seed)
+/* In the middle of an aligned range that is kept free. */
+static void make_arena(void)
+{
+	uint8_t *range = mmap(NULL, 2 * ALONE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (range == MAP_FAILED)
+		bail("no address space");
+	arena = range + (ALONE - (uintptr_t)range % ALONE) + ALONE / 2;
+	if (mmap(arena, ARENA_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		 -1, 0) != arena)
+		bail("no memory");
+}
+
+static void run(uint64_t seed)
 {
 	pthread_t threads[THREADS], other;
+	int fd = device_await();
 
-	arena = mmap(NULL, ARENA_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (arena == MAP_FAILED)
-		_exit(1);
-	arena_memory = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
 	for (unsigned int i = 0; i < FILES; i++)
 		files[i] = open(DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	over = false;
 	pthread_create(&other, NULL, mapper, (void *)(uintptr_t)(seed * 1000));
 	for (unsigned int i = 0; i < THREADS; i++)
 		pthread_create(&threads[i], NULL, caller, (void *)(uintptr_t)(seed * 1000 + 1 + i));
@@ -292,25 +305,8 @@ static void act(uint64_t seed)
 		pthread_join(threads[i], NULL);
 	__atomic_store_n(&over, true, __ATOMIC_RELAXED);
 	pthread_join(other, NULL);
-	_exit(0);
-}
-
-/*
- * In a child, as a spoilt pointer may well lead into the caller's own stack: that it then dies is its affair and
- * another way to leave the device.
- */
-static void run(uint64_t seed)
-{
-	int fd = device_await(), status;
-	pid_t child = fork();
-
-	if (!child)
-		act(seed);
-	if (child < 0 || waitpid(child, &status, 0) != child)
-		bail("no child: %s", strerror(errno));
-	if (WIFSIGNALED(status))
-		printf("# seed %llu: the caller died of signal %d\n", (unsigned long long)seed,
-		       WTERMSIG(status));
+	for (unsigned int i = 0; i < FILES; i++)
+		close(files[i]);
 	check_error(echo(fd), 0, "seed %llu: %u threads of %u rounds each, and the device works",
 		    (unsigned long long)seed, THREADS, rounds);
 	close(fd);
@@ -322,6 +318,8 @@ int main(int argc, char **argv)
 
 	if (argc > 2)
 		rounds = (unsigned int)strtoul(argv[2], NULL, 0);
+	make_arena();
+	arena_memory = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
 	if (seed) {
 		run(seed);
 		return finish();
