@@ -24,7 +24,7 @@ tap() {
 
 # `user COMMAND...`: as an ordinary member of group winapi, with the RLIMIT_MEMLOCK that is usual today.
 user() {
-	su -s /bin/sh tester -c "ulimit -l 8192; exec $*"
+	(ulimit -l 8192 && exec su -s /bin/sh tester -c "exec $*")
 }
 
 # What a test in a machine counted: "figure NAME VALUE UNIT", gated in tests/vm/suites.py.
