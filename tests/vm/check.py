@@ -114,6 +114,8 @@ def machine_of(build, line, suites, folder=None, stock=(), **more):
     """With the driver for a kernel, if any suite wants it, what the suites need, and more of the kernel's own modules."""
     kernel = kernels.kernel(line)
     modules = kernel.modules("hv_vmbus", "hyperv_keyboard", "evdev", *stock)
+    if line == kernels.DEBUG:
+        more["memory"] = 1600  # KASAN and its like take their share
     if any(suite.driver for suite in suites):
         modules.append(kernels.build_module(line))
     made = Machine(build, os.path.join(build, "vm", folder or line), kernel, modules, configs=CONFIGS,

@@ -111,8 +111,8 @@ chmod 1777 /tmp
 chmod 666 /dev/null
 echo 4 >/proc/sys/vm/drop_caches # from now on without a word in the log
 if [ -e /sys/kernel/debug/kmemleak ]; then echo clear >/sys/kernel/debug/kmemleak; fi
-for name in $(cat /suites/order); do
-	echo "=== suite $name"
-	suite $name
-	echo "=== end $name"
+for each in $(cat /suites/order); do
+	echo "=== suite $each"
+	suite $each
+	echo "=== end $each"
 done
