@@ -73,26 +73,7 @@ SUITES = [
         ready
         """),
 
-    Suite("suspend", """
-        # busy WHAT: suspends by the script on standard input, with calls in flight that must all have their end.
-        asleep() {
-                winapi perf --calls 10000000 --in-flight 64 >/tmp/out 2>&1 &
-                perf=$!
-                until [ "$(cat /sys/class/winapi/*/statistics/in_flight)" -gt 1 ]; do usleep 10000; done
-                check "$1, with calls in flight" sh -c "$2"
-                usleep 200000
-                kill $perf 2>/dev/null
-                wait $perf
-                check "the device works after it" ready
-        }
-        grep -q devices /sys/power/pm_test || { echo "ok - suspend # SKIP this kernel has no pm_test"; exit; }
-        asleep "suspend to idle, devices" "echo devices >/sys/power/pm_test; echo freeze >/sys/power/state"
-        asleep "hibernation, devices" "echo devices >/sys/power/pm_test; echo disk >/sys/power/state"
-        # From here on hv_vmbus itself lets go of the host, and the driver's suspend and resume are called.
-        asleep "hibernation, platform" "echo platform >/sys/power/pm_test; echo disk >/sys/power/state"
-        asleep "the same again" "echo disk >/sys/power/state"
-        echo none >/sys/power/pm_test
-        """),
+    program("suspend", backend="vm_backend"),
 ]
 
 # Configurations of winapi-hostd: [limits] that differ from what is built in.
