@@ -5,6 +5,10 @@
  *
  * Usage: hostile_guest HOSTD     (starts it on a socket of its own)
  *        hostile_guest --path PATH
+ *        hostile_guest --kmcl PATH
+ *
+ * --kmcl: KMCL hides a packet's transaction id and flags from the provider behind it, which thus can't judge them and
+ * serves the guest on.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -23,6 +27,7 @@
 static char path[100];
 static struct raw_guest g;
 static const char *skip; /* why a case could not be run */
+static bool over_kmcl;
 
 struct bad_case {
 	const char *name;
@@ -228,8 +233,12 @@ static bool bad_magic(void)
 
 static bool wrong_transaction(void)
 {
+	struct winapi_msg_header reply;
+
 	echo(10);
 	raw_message(&g, 11, &call, 64);
+	if (over_kmcl)
+		return raw_reply(&g, &reply, NULL, 0) && reply.request_id == 10 && still_works();
 	return raw_dropped(&g);
 }
 
@@ -240,18 +249,25 @@ static bool short_packet(void)
 	return raw_dropped(&g);
 }
 
-static bool packet_with(uint16_t type, uint16_t offset8, uint16_t length8, uint16_t flags)
+static void send_with(uint16_t type, uint16_t offset8, uint16_t length8, uint16_t flags)
 {
 	struct vmbus_packet_descriptor desc = { type, offset8, length8, flags, 10 };
 
 	echo(10);
 	raw_packet(&g, &desc, &call, 64);
+}
+
+static bool packet_with(uint16_t type, uint16_t offset8, uint16_t length8, uint16_t flags)
+{
+	send_with(type, offset8, length8, flags);
 	return raw_dropped(&g);
 }
 
+/* KMCL drops the completion: the next reply is another's. */
 static bool no_completion_flag(void)
 {
-	return packet_with(VMBUS_PACKET_INBAND, 2, 10, 0);
+	send_with(VMBUS_PACKET_INBAND, 2, 10, 0);
+	return over_kmcl ? still_works() : raw_dropped(&g);
 }
 
 static bool bad_packet_type(void)
@@ -842,6 +858,7 @@ int main(int argc, char **argv)
 
 	if (argc != 2 && argc != 3)
 		return 2;
+	over_kmcl = !own && !strcmp(argv[1], "--kmcl");
 	if (own)
 		host = start_host(argv[1]);
 	else
