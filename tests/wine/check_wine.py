@@ -37,6 +37,17 @@ FAULTS = [
     "KeReleaseSpinLock: another thread's, or not held",
     "KeReleaseSpinLock at IRQL 0",
     "paged ExAllocatePoolWithTag at IRQL 2, above 1",
+    "a device without FILE_DEVICE_SECURE_OPEN, so names behind its own are anybody's",
+    "an access list that isn't all for SYSTEM and administrators, nothing for others",  # none
+    "an access list that isn't all for SYSTEM and administrators, nothing for others",  # one with everybody
+    "users get a name for a device that has no tight access list",
+    "IoCompleteRequest of a request that has a cancel routine",
+    "IoCompleteRequest with STATUS_PENDING",
+    "IoCompleteRequest of a request that isn't the driver's",
+    "a dispatch routine returns STATUS_PENDING for a request that isn't marked pending",
+    "a dispatch routine returns another status than STATUS_PENDING for a request that is marked pending",
+    "IoCompleteRequest with more bytes than there is room for",
+    "a dispatch routine returns another status than the request was completed with",
     "EtwUnregister of what isn't registered",
 ]
 

@@ -56,8 +56,10 @@ SHIM(ObfDereferenceObject, DISPATCH_LEVEL)
 SHIM(ZwOpenKey, PASSIVE_LEVEL)
 SHIM(ZwClose, PASSIVE_LEVEL)
 WORKS(ZwQueryValueKey, PASSIVE_LEVEL)
-WORKS(ZwSetSecurityObject, PASSIVE_LEVEL)
-WORKS(IofCompleteRequest, DISPATCH_LEVEL)
+
+/* Judged: security.c and irp.c. */
+SHIM(ZwSetSecurityObject, PASSIVE_LEVEL)
+SHIM(IofCompleteRequest, DISPATCH_LEVEL)
 
 /* Wine 8 has none: a recorder, whose records the tests read. */
 SHIM(EtwRegister, PASSIVE_LEVEL)

@@ -213,45 +213,12 @@ static VOID NTAPI shim_MmUnmapLockedPages(PVOID address, PMDL mdl)
 	mdl_unmap(address, mdl);
 }
 
-/* ---- Closing ------------------------------------------------------------------------------------------ */
+/* ---- Requests ----------------------------------------------------------------------------------------- */
 
-/*
- * Wine 8 has no IRP_MJ_CLEANUP. It sends IRP_MJ_CLOSE when the last handle goes, whatever is pending then, which is
- * when Windows sends the one, so the driver gets first the one and then the other.
- */
-static PDRIVER_DISPATCH driver_close;
-
-static NTSTATUS NTAPI cleanup_completed(PDEVICE_OBJECT device, PIRP irp, PVOID context)
+static VOID FASTCALL shim_IofCompleteRequest(PIRP irp, CCHAR boost)
 {
-	(void)device;
-	(void)irp;
-	*(bool *)context = true;
-	return STATUS_MORE_PROCESSING_REQUIRED; /* it isn't Wine's */
-}
-
-static NTSTATUS NTAPI close_after_cleanup(PDEVICE_OBJECT device, PIRP irp)
-{
-	PDRIVER_DISPATCH cleanup = device->DriverObject->MajorFunction[IRP_MJ_CLEANUP];
-	PIRP own = IoAllocateIrp(1, FALSE);
-	PIO_STACK_LOCATION stack = IoGetNextIrpStackLocation(own);
-	bool completed = false;
-
-	stack->MajorFunction = IRP_MJ_CLEANUP;
-	stack->FileObject = IoGetCurrentIrpStackLocation(irp)->FileObject;
-	stack->DeviceObject = device;
-	IoSetCompletionRoutine(own, cleanup_completed, &completed, TRUE, TRUE, TRUE);
-	IoSetNextIrpStackLocation(own);
-	cleanup(device, own);
-	if (!completed)
-		fault("IRP_MJ_CLEANUP isn't completed by its dispatch routine");
-	IoFreeIrp(own);
-	return driver_close(device, irp);
-}
-
-static void add_cleanup(PDRIVER_OBJECT driver)
-{
-	driver_close = driver->MajorFunction[IRP_MJ_CLOSE];
-	driver->MajorFunction[IRP_MJ_CLOSE] = close_after_cleanup;
+	if (irp_completes(irp))
+		IofCompleteRequest(irp, boost);
 }
 
 /* ---- What is counted ---------------------------------------------------------------------------------- */
@@ -267,14 +234,24 @@ static void add_cleanup(PDRIVER_OBJECT driver)
 		hold(kind, 1); \
 	return status
 
+static NTSTATUS create_device(PDRIVER_OBJECT driver, ULONG extension, PUNICODE_STRING name, DEVICE_TYPE type,
+			      ULONG flags, BOOLEAN exclusive, PDEVICE_OBJECT *device)
+{
+	COUNTED("IoCreateDevice", HELD_DEVICE,
+		IoCreateDevice(driver, extension, name, type, flags, exclusive, device));
+}
+
 static NTSTATUS NTAPI shim_IoCreateDevice(PDRIVER_OBJECT driver, ULONG extension, PUNICODE_STRING name,
 					  DEVICE_TYPE type, ULONG flags, BOOLEAN exclusive,
 					  PDEVICE_OBJECT *device)
 {
-	if (driver->MajorFunction[IRP_MJ_CLOSE] != close_after_cleanup)
-		add_cleanup(driver);
-	COUNTED("IoCreateDevice", HELD_DEVICE,
-		IoCreateDevice(driver, extension, name, type, flags, exclusive, device));
+	NTSTATUS status;
+
+	irp_watch(driver);
+	status = create_device(driver, extension, name, type, flags, exclusive, device);
+	if (NT_SUCCESS(status))
+		security_created(*device, flags);
+	return status;
 }
 
 static VOID NTAPI shim_IoDeleteDevice(PDEVICE_OBJECT device)
@@ -285,6 +262,7 @@ static VOID NTAPI shim_IoDeleteDevice(PDEVICE_OBJECT device)
 
 static NTSTATUS NTAPI shim_IoCreateSymbolicLink(PUNICODE_STRING link, PUNICODE_STRING name)
 {
+	security_named();
 	COUNTED("IoCreateSymbolicLink", HELD_LINK, IoCreateSymbolicLink(link, name));
 }
 
@@ -317,12 +295,32 @@ static VOID FASTCALL shim_ObfDereferenceObject(PVOID object)
 	ObfDereferenceObject(object);
 }
 
+static NTSTATUS open_object(PVOID object, ULONG attributes, PACCESS_STATE state, ACCESS_MASK access,
+			    POBJECT_TYPE type, KPROCESSOR_MODE mode, PHANDLE handle)
+{
+	COUNTED("ObOpenObjectByPointer", HELD_HANDLE,
+		ObOpenObjectByPointer(object, attributes, state, access, type, mode, handle));
+}
+
 static NTSTATUS NTAPI shim_ObOpenObjectByPointer(PVOID object, ULONG attributes, PACCESS_STATE state,
 						 ACCESS_MASK access, POBJECT_TYPE type, KPROCESSOR_MODE mode,
 						 PHANDLE handle)
 {
-	COUNTED("ObOpenObjectByPointer", HELD_HANDLE,
-		ObOpenObjectByPointer(object, attributes, state, access, type, mode, handle));
+	NTSTATUS status = open_object(object, attributes, state, access, type, mode, handle);
+
+	if (NT_SUCCESS(status))
+		security_opened(object, access, *handle);
+	return status;
+}
+
+static NTSTATUS NTAPI shim_ZwSetSecurityObject(HANDLE handle, SECURITY_INFORMATION what, PVOID descriptor)
+{
+	NTSTATUS status = must_fail("ZwSetSecurityObject") ? STATUS_INSUFFICIENT_RESOURCES :
+							     ZwSetSecurityObject(handle, what, descriptor);
+
+	if (NT_SUCCESS(status))
+		security_set(handle, what, descriptor);
+	return status;
 }
 
 static NTSTATUS NTAPI shim_ZwOpenKey(PHANDLE key, ACCESS_MASK access, POBJECT_ATTRIBUTES attributes)

@@ -7,7 +7,9 @@
  *	vm.c		a virtual machine: a vmbus-user connection with its bus, and its thread
  *	mdl.c		MDLs over a guest's pages
  *	shims.c		what the driver imports from Wine's kernel, checked, counted, or supplied
+ *	irp.c		requests on their way to the driver and back
  *	irql.c		IRQLs, which Wine doesn't know
+ *	security.c	who may open the driver's device
  *	control.c	the socket by which a test sets, asks and learns of VMs
  *
  * It stays loaded when the driver leaves, so that one process sees many loads.
@@ -68,7 +70,7 @@ enum held {
 	HELD_HANDLE,
 	HELD_REFERENCE, /* to objects */
 	HELD_THREAD, /* that runs */
-	HELD_WORK_ITEM,
+	HELD_IRP, /* requests that aren't completed */
 	HELD_DEVICE,
 	HELD_LINK,
 	HELD_ETW, /* registrations */
@@ -90,6 +92,21 @@ void irql_check(const char *routine, KIRQL most);
 /* ---- shims.c ------------------------------------------------------------------------------------------ */
 
 bool shims_start(void);
+
+/* ---- irp.c -------------------------------------------------------------------------------------------- */
+
+/* From now on the driver's dispatch routines are called through this. */
+void irp_watch(PDRIVER_OBJECT driver);
+NTSTATUS irp_dispatch(PDEVICE_OBJECT device, PIRP irp);
+/* False: it isn't the driver's to complete. */
+bool irp_completes(PIRP irp);
+
+/* ---- security.c --------------------------------------------------------------------------------------- */
+
+void security_created(PVOID device, ULONG characteristics);
+void security_opened(PVOID object, ACCESS_MASK access, HANDLE handle);
+void security_set(HANDLE handle, SECURITY_INFORMATION what, PVOID descriptor);
+void security_named(void);
 
 /* ---- mdl.c -------------------------------------------------------------------------------------------- */
 

@@ -50,5 +50,10 @@ WIN32_IMPORT NTSTATUS NTAPI LdrRegisterDllNotification(ULONG flags, win32_module
 WIN32_IMPORT NTSTATUS NTAPI ObOpenObjectByPointer(PVOID object, ULONG attributes, PACCESS_STATE state,
 						  ACCESS_MASK access, POBJECT_TYPE type, KPROCESSOR_MODE mode,
 						  PHANDLE handle);
+WIN32_IMPORT NTSTATUS NTAPI ZwSetSecurityObject(HANDLE handle, SECURITY_INFORMATION what, PVOID descriptor);
+
+WIN32_IMPORT NTSTATUS NTAPI RtlGetDaclSecurityDescriptor(PVOID descriptor, BOOLEAN *present, ACL **acl,
+							 BOOLEAN *defaulted);
+WIN32_IMPORT BOOLEAN NTAPI RtlValidAcl(ACL *acl);
 
 #endif /* TESTS_WINE_WIN32_H */
