@@ -452,7 +452,7 @@ class Suite:
                 suite(w)
                 if name != "hostctl":  # which has stopped it
                     self.case("nothing is left after: " + label, self.stop_clean, w)
-        except (wine.Error, OSError, subprocess.TimeoutExpired) as error:
+        except (Bad, wine.Error, OSError, subprocess.TimeoutExpired) as error:
             self.report(False, label, "%s: %s" % (type(error).__name__, error))
         print("# %s: %d s" % (label, time.monotonic() - begin), flush=True)
 
