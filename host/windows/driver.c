@@ -35,7 +35,10 @@ static NTSTATUS create_provider(void)
 
 #define LINK L"\\DosDevices\\WinApiRemoting"
 
-/* The link comes last: before it nobody finds the device, and then it is closed to strangers already. */
+/*
+ * The link comes last: users find the device by it, and then it is closed to strangers already. By its own name nobody
+ * opens it before DriverEntry has returned: until then the system has it marked as being initialised.
+ */
 static NTSTATUS create_device(PDRIVER_OBJECT driver)
 {
 	UNICODE_STRING name, link;

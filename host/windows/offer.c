@@ -248,7 +248,7 @@ static NTSTATUS build(struct offer *offer, const struct winapi_offer_request *re
 	return status;
 }
 
-/* Its handle may have been closed while the request was on its way: then nobody would end the offer. */
+/* The handle may have been closed while the request was on its way: then nobody would end the offer. */
 static NTSTATUS enter(struct offer *offer, PFILE_OBJECT owner)
 {
 	NTSTATUS status = STATUS_SUCCESS;
@@ -295,7 +295,7 @@ static NTSTATUS present(struct offer *offer, struct winapi_offer_reply *reply)
 	offer->offered = NT_SUCCESS(status);
 	if (offer->offered) {
 		KeSetEvent(&offer->presented, IO_NO_INCREMENT, FALSE);
-		return status;
+		return STATUS_SUCCESS; /* whatever success KMCL means: the request ends here */
 	}
 	ObReferenceObject(thread); /* its own reference goes with the offer */
 	KeSetEvent(&offer->presented, IO_NO_INCREMENT, FALSE);
@@ -337,6 +337,7 @@ _Use_decl_annotations_ NTSTATUS offer_make(const struct winapi_offer_request *re
 
 _Use_decl_annotations_ NTSTATUS offer_withdraw(uint64_t id, PIRP irp)
 {
+	const FILE_OBJECT *owner = IoGetCurrentIrpStackLocation(irp)->FileObject;
 	NTSTATUS status = STATUS_PENDING;
 	struct offer *offer;
 	KIRQL irql;
@@ -344,7 +345,9 @@ _Use_decl_annotations_ NTSTATUS offer_withdraw(uint64_t id, PIRP irp)
 	reap();
 	KeAcquireSpinLock(&offers.lock, &irql);
 	offer = find(id);
-	if (!offer) {
+	if (owner->FsContext) {
+		status = STATUS_FILE_CLOSED; /* meanwhile: nobody would end the wait */
+	} else if (!offer) {
 		status = STATUS_NOT_FOUND;
 	} else if (offer->withdrawn) {
 		status = STATUS_DEVICE_BUSY;

@@ -16,16 +16,22 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import wine
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SEED = 20260101
+RACES = 500
 ENDED = 120  # seconds for a program that must end by itself
 
 # Event ids of winapi_remoting.man.
 LOADED, UNLOADED, OFFERED, OPENED, CLOSED, FAILED, WITHDRAWN = 10, 11, 12, 13, 14, 15, 16
+
+# enum misuse, in standin.h, from 1 on: where the checked driver notices.
+MISUSES = ["device_control", "on_opened", "on_packet", "on_end", "enter", "mdl_map"]
+MISUSE_REQUEST = 1
 
 # faulty.c
 FAULTS = [
@@ -172,9 +178,20 @@ class Suite:
             self.tap("late, pending, in pieces: ",
                      [self.program("conformance"), "--transport", w.uri, "--scale", "8"])
             self.case("external data was pending", lambda: expect(w.stats()["external_pending"] > 0, w.stats()))
+            self.case("a chain longer than the driver asked for", self.long_chain, w)
         finally:
             for name in settings:
                 w.control.set(name, 0)
+
+    def long_chain(self, w):
+        """Costs the guest its channel, and nobody else anything."""
+        w.control.set("mdl_pages", 1)
+        w.control.set("long_chain", 1)
+        malformed = w.stats()["malformed"]
+        ended = self.exercise(w, "plain memory")
+        w.control.set("long_chain", 0)
+        expect(ended != 0 and w.stats()["malformed"] > malformed, w.stats())
+        self.works(w)
 
     def hostile(self, w):
         """a guest that does bad things"""
@@ -214,16 +231,16 @@ class Suite:
 
     @contextlib.contextmanager
     def waiting_guest(self, w):
-        """A VM whose front-end has introduced itself and does nothing more: its number."""
+        """A VM whose front-end has introduced itself and does nothing more: its number, its socket."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as guest:
             guest.connect(w.path("vms"))
             guest.send(struct.pack("<IIIHHIIQQQII", 1, 48, 0x55424D56, 1, 0, 0, 0, 0, 0, 0, 0, 0))
             wait_until(lambda: self.arrivals(w), lambda: "no VM came")
-            yield self.arrivals(w)[0]
+            yield self.arrivals(w)[0], guest
 
     def with_waiting_vm(self, w, name):
         w.must("rest")
-        with self.waiting_guest(w) as number:
+        with self.waiting_guest(w) as (number, _):
             self.abuse(w, "%s %d" % (name, number))
         w.must("watch")
         self.no_guest_left(w)
@@ -246,6 +263,35 @@ class Suite:
             status = client.wait(ENDED)
         expect(status != 0, "the client saw no end of its channel")
         self.no_guest_left(w)
+
+    def races(self, w):
+        """requests at the same time"""
+        self.case("offer, withdraw, cancel and close of one handle, %d times at once" % RACES, self.race, w)
+        self.case("races: echo after that", self.works, w)
+
+    def race(self, w):
+        w.must("rest")
+        with self.waiting_guest(w) as (number, guest):
+            with self.draining(guest):
+                answer = w.control.ask("race %d %d" % (number, RACES))
+        w.must("watch")
+        expect(answer.startswith("ok:"), answer)
+        print("# how they ended: " + answer[4:])
+        self.no_guest_left(w)
+
+    @contextlib.contextmanager
+    def draining(self, guest):
+        """What the guest is told is read and forgotten."""
+        def drain():
+            while guest.recv(4096):
+                pass
+        thread = threading.Thread(target=drain)
+        thread.start()
+        try:
+            yield
+        finally:
+            guest.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
     def faults(self, w):
         """guests and drivers that leave in the middle"""
@@ -326,9 +372,9 @@ class Suite:
         expect(loaded and refused > 3 and ended > 10, "that is too few")
         w.start()
 
-    def exercise(self, w):
+    def exercise(self, w, case="plain and shared"):
         """A guest that uses everything: shared buffers and memory of its own."""
-        command = [self.program("conformance"), "--transport", w.uri, "--filter", "plain and shared"]
+        command = [self.program("conformance"), "--transport", w.uri, "--filter", case]
         return subprocess.run(command, stdout=subprocess.DEVNULL, timeout=ENDED).returncode
 
     def cycles(self, w):
@@ -409,7 +455,7 @@ class Suite:
 
     def hostctl_offers(self, w):
         """offer, list, stat, withdraw"""
-        with self.waiting_guest(w) as number:
+        with self.waiting_guest(w) as (number, _):
             process, handle = w.must("handle %d" % number)[0].split()
             name = "12345678-9abc-def0-1122-334455667788"
             offered = self.ctl(w, 0, "offer", "--process", process, "--handle", handle, "--instance", name)
@@ -428,6 +474,21 @@ class Suite:
         for words in ["withdraw", "4711"], ["offer", "--process", "3", "--handle", "4"], ["offer", "--device", "C:\\no"], \
                 ["install", "C:\\no"]:
             expect(self.ctl(w, 1, *words).startswith("winapi-hostctl: "), words)
+
+    def assertion(self, misuse, where):
+        """The checked driver stops there."""
+        with wine.Wine(self.build, "checked") as w:
+            w.start()
+            w.control.set("misuse", misuse)
+            if misuse == MISUSE_REQUEST:
+                w.tell("list")
+            else:
+                self.exercise(w)
+            said = re.search(r"KeBugCheckEx\(e0574150.*\n.*?(\w+\.c):(\d+): .* doesn't hold", w.log())
+            expect(said, w.log()[-500:])
+        lines = open(os.path.join(HERE, "../../host/windows", said.group(1))).read().splitlines()[:int(said.group(2))]
+        functions = [re.search(r"(\w+)\(", line).group(1) for line in lines if re.match(r"(static|void|_Use).*\w\(", line)]
+        expect(functions[-1] == where, "%s: %s" % (functions[-1], said.group(0)))
 
     def gate(self):
         """An import that isn't in the list stops the build."""
@@ -457,7 +518,7 @@ class Suite:
         print("# %s: %d s" % (label, time.monotonic() - begin), flush=True)
 
 
-SUITES = ["findings", "conformance", "dispatch", "awkward", "hostile", "narrow", "requests", "faults", "failures", "cycles", "hostctl"]
+SUITES = ["findings", "conformance", "dispatch", "awkward", "hostile", "narrow", "requests", "races", "faults", "failures", "cycles", "hostctl"]
 
 
 def main():
@@ -471,6 +532,9 @@ def main():
         suite.case("the gate refuses an unknown import", suite.gate)
     for name in SUITES:
         suite.run(name, "checked")
+    if not arguments.only or arguments.only in "assertions":
+        for i, where in enumerate(MISUSES):
+            suite.case("the checked driver asserts in " + where, suite.assertion, i + 1, where)
     # The one that ships, without the assertions that slow it down and stop it in time.
     suite.run("conformance", "free")
     suite.run("hostile", "free")

@@ -11,6 +11,7 @@
  *	allocations	how many could have failed since the last "set fail_at"
  *	refuse N	no offer will come for that VM
  *	watch		from now on the VMs that come and go: "arrived N", "gone N", to all who watch
+ *	race N ROUNDS	runs race.c on VM N: "ok:" and what was seen, or what was wrong
  *	waiting		"arrived N" once more for each that waits for its offer
  */
 #include "standin.h"
@@ -36,6 +37,8 @@ static const struct {
 	{ "suspend_at", &settings.suspend_at },
 	{ "hold_close", &settings.hold_close },
 	{ "poll_always", &settings.poll_always },
+	{ "long_chain", &settings.long_chain },
+	{ "misuse", &settings.misuse },
 };
 
 static struct lx_lock watchers_lock;
@@ -88,6 +91,16 @@ static size_t set(const char *arguments, char *answer)
 	return (size_t)sprintf(answer, "no such setting\n");
 }
 
+static size_t run_race(const char *arguments, char *answer)
+{
+	unsigned int vm, rounds;
+
+	if (sscanf(arguments, "%u %u", &vm, &rounds) != 2 || !vm_handle(vm))
+		return (size_t)sprintf(answer, "race N ROUNDS\n");
+	race(vm_handle(vm), rounds, answer, ROOM);
+	return strlen(answer);
+}
+
 static size_t tell_held(char *answer)
 {
 	size_t at = 0;
@@ -116,6 +129,8 @@ static size_t obey(int fd, const char *command, char *answer)
 		return vms_waiting(answer, ROOM - 1) + (size_t)(answer[0] ? 0 : sprintf(answer, "\n"));
 	if (!strcmp(command, "allocations"))
 		return (size_t)sprintf(answer, "%u\n", allocations_seen());
+	if (!strncmp(command, "race ", 5))
+		return run_race(command + 5, answer);
 	if (!strcmp(command, "watch"))
 		return watch(fd);
 	if (!strcmp(command, "waiting")) {

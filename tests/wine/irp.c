@@ -19,6 +19,7 @@ struct request {
 
 static struct lx_lock lock;
 static struct request requests[MOST];
+static PDEVICE_OBJECT device; /* the one that was made last */
 static PDRIVER_DISPATCH routines[IRP_MJ_MAXIMUM_FUNCTION + 1]; /* the driver's own */
 
 /* ---- From dispatch to completion ---------------------------------------------------------------------- */
@@ -115,12 +116,14 @@ bool irp_completes(PIRP irp)
 	return true;
 }
 
-NTSTATUS irp_dispatch(PDEVICE_OBJECT device, PIRP irp)
+NTSTATUS irp_dispatch(PDEVICE_OBJECT to, PIRP irp)
 {
 	PDRIVER_DISPATCH run = routines[IoGetCurrentIrpStackLocation(irp)->MajorFunction];
 	struct request *request = begin(irp);
-	NTSTATUS status = run(device, irp);
+	NTSTATUS status;
 
+	irql_set(misuse_level(MISUSE_REQUEST));
+	status = run(to, irp);
 	irql_check("return from a dispatch routine", PASSIVE_LEVEL);
 	if (request)
 		returned(request, status);
@@ -129,9 +132,9 @@ NTSTATUS irp_dispatch(PDEVICE_OBJECT device, PIRP irp)
 
 /* ---- Wine's side -------------------------------------------------------------------------------------- */
 
-static NTSTATUS NTAPI completed(PDEVICE_OBJECT device, PIRP irp, PVOID context)
+static NTSTATUS NTAPI completed(PDEVICE_OBJECT of, PIRP irp, PVOID context)
 {
-	(void)device;
+	(void)of;
 	(void)irp;
 	*(bool *)context = true;
 	return STATUS_MORE_PROCESSING_REQUIRED; /* it isn't Wine's */
@@ -141,7 +144,7 @@ static NTSTATUS NTAPI completed(PDEVICE_OBJECT device, PIRP irp, PVOID context)
  * Wine 8 has no IRP_MJ_CLEANUP. It sends IRP_MJ_CLOSE when the last handle goes, whatever is pending then, which is
  * when Windows sends the one, so the driver gets first the one and then the other.
  */
-static void clean_up(PDEVICE_OBJECT device, PFILE_OBJECT file)
+static void clean_up(PDEVICE_OBJECT to, PFILE_OBJECT file)
 {
 	PIRP irp = IoAllocateIrp(1, FALSE);
 	PIO_STACK_LOCATION stack = IoGetNextIrpStackLocation(irp);
@@ -149,22 +152,22 @@ static void clean_up(PDEVICE_OBJECT device, PFILE_OBJECT file)
 
 	stack->MajorFunction = IRP_MJ_CLEANUP;
 	stack->FileObject = file;
-	stack->DeviceObject = device;
+	stack->DeviceObject = to;
 	IoSetCompletionRoutine(irp, completed, &done, TRUE, TRUE, TRUE);
 	IoSetNextIrpStackLocation(irp);
-	irp_dispatch(device, irp);
+	irp_dispatch(to, irp);
 	if (!done)
 		fault("IRP_MJ_CLEANUP isn't completed by its dispatch routine");
 	IoFreeIrp(irp);
 }
 
-static NTSTATUS NTAPI dispatch(PDEVICE_OBJECT device, PIRP irp)
+static NTSTATUS NTAPI dispatch(PDEVICE_OBJECT to, PIRP irp)
 {
 	const IO_STACK_LOCATION *stack = IoGetCurrentIrpStackLocation(irp);
 
 	if (stack->MajorFunction == IRP_MJ_CLOSE)
-		clean_up(device, stack->FileObject);
-	return irp_dispatch(device, irp);
+		clean_up(to, stack->FileObject);
+	return irp_dispatch(to, irp);
 }
 
 void irp_watch(PDRIVER_OBJECT driver)
@@ -177,4 +180,14 @@ void irp_watch(PDRIVER_OBJECT driver)
 		routines[majors[i]] = driver->MajorFunction[majors[i]];
 		driver->MajorFunction[majors[i]] = dispatch;
 	}
+}
+
+void irp_device_is(PDEVICE_OBJECT made)
+{
+	device = made;
+}
+
+PDEVICE_OBJECT irp_device(void)
+{
+	return device;
 }

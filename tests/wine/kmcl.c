@@ -243,7 +243,7 @@ static void put_again(struct kmcl_channel *channel, struct kmcl_completion *pack
 /* One callback. The driver may have completed the packet, so it isn't looked at unless it asked for more. */
 static void hand_out(struct kmcl_channel *channel, struct kmcl_completion *packet)
 {
-	KIRQL level = packet->passive ? PASSIVE_LEVEL : DISPATCH_LEVEL;
+	KIRQL level = packet->passive ? misuse_level(MISUSE_PACKET) : DISPATCH_LEVEL;
 	bool back = false;
 
 	packet->where = PACKET_OFFERED;
@@ -398,7 +398,9 @@ static void await_completions(struct kmcl_channel *channel)
 static void channel_end(struct kmcl_channel *channel)
 {
 	drop_again(channel);
+	irql_set(misuse_level(MISUSE_SUSPEND));
 	call_back(channel, channel->state.suspend, "return from Suspend");
+	irql_set(PASSIVE_LEVEL);
 	await_completions(channel);
 	call_back(channel, channel->state.closed, "return from Closed");
 	vm_lock(channel->vm);
@@ -488,9 +490,11 @@ static uint32_t opened(void *device, struct vmbus_channel *bus)
 	NTSTATUS status = STATUS_SUCCESS;
 
 	channel->bus = bus;
+	irql_set(misuse_level(MISUSE_OPENED));
 	if (channel->state.opened)
 		status = channel->state.opened(channel);
 	irql_check("return from Opened", PASSIVE_LEVEL);
+	irql_set(PASSIVE_LEVEL);
 	if (!NT_SUCCESS(status))
 		return (uint32_t)status;
 	channel->open = true;
@@ -773,11 +777,15 @@ NTSTATUS NTAPI VmbChannelPacketGetExternalData(struct kmcl_completion *packet, U
 		packet->where = PACKET_PENDING;
 		return STATUS_PENDING;
 	}
+	if (misuse(MISUSE_NESTED))
+		channel->state.suspend(channel);
 	if (!packet->mdl)
-		packet->mdl =
-			mdl_new(channel->vm, packet->segments, packet->segment_count, channel->max_chain);
+		packet->mdl = mdl_new(channel->vm, packet->segments, packet->segment_count,
+				      settings.long_chain ? UINT32_MAX : channel->max_chain);
 	if (!packet->mdl)
 		return STATUS_INSUFFICIENT_RESOURCES;
+	if (misuse(MISUSE_MAPPED))
+		packet->mdl->MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL;
 	*mdl = packet->mdl;
 	return STATUS_SUCCESS;
 }

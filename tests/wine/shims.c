@@ -249,8 +249,10 @@ static NTSTATUS NTAPI shim_IoCreateDevice(PDRIVER_OBJECT driver, ULONG extension
 
 	irp_watch(driver);
 	status = create_device(driver, extension, name, type, flags, exclusive, device);
-	if (NT_SUCCESS(status))
+	if (NT_SUCCESS(status)) {
+		irp_device_is(*device);
 		security_created(*device, flags);
+	}
 	return status;
 }
 

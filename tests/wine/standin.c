@@ -89,6 +89,16 @@ bool must_fail(const char *what)
 	return now;
 }
 
+bool misuse(enum misuse what)
+{
+	return __atomic_load_n(&settings.misuse, __ATOMIC_RELAXED) == what;
+}
+
+KIRQL misuse_level(enum misuse what)
+{
+	return misuse(what) ? DISPATCH_LEVEL : PASSIVE_LEVEL;
+}
+
 /* ---- Holdings ----------------------------------------------------------------------------------------- */
 
 const char *const held_names[HELD_KINDS] = {

@@ -9,6 +9,7 @@
  *	shims.c		what the driver imports from Wine's kernel, checked, counted, or supplied
  *	irp.c		requests on their way to the driver and back
  *	irql.c		IRQLs, which Wine doesn't know
+ *	race.c		requests at the same time
  *	security.c	who may open the driver's device
  *	control.c	the socket by which a test sets, asks and learns of VMs
  *
@@ -49,8 +50,23 @@ struct settings {
 	uint32_t suspend_at; /* the channel closes at the n-th packet from now; 0: no */
 	uint32_t hold_close; /* channels that must close don't, meanwhile */
 	uint32_t poll_always;
+	uint32_t long_chain; /* MDL chains longer than the driver asked for */
+	uint32_t misuse; /* enum misuse */
 };
 extern struct settings settings;
+
+/* What Windows and KMCL never do, so that the checked driver's assertions have something to find. */
+enum misuse {
+	MISUSE_NONE,
+	MISUSE_REQUEST, /* at DISPATCH_LEVEL */
+	MISUSE_OPENED, /* likewise */
+	MISUSE_PACKET, /* likewise, though the channel asked for PASSIVE_LEVEL */
+	MISUSE_SUSPEND, /* likewise */
+	MISUSE_NESTED, /* one callback from within another */
+	MISUSE_MAPPED, /* MDLs that have an address */
+};
+bool misuse(enum misuse what);
+KIRQL misuse_level(enum misuse what); /* DISPATCH_LEVEL or, as it ought to be, PASSIVE_LEVEL */
 
 /* One more thing that can fail: true when it is this one's turn. */
 bool must_fail(const char *what);
@@ -100,6 +116,13 @@ void irp_watch(PDRIVER_OBJECT driver);
 NTSTATUS irp_dispatch(PDEVICE_OBJECT device, PIRP irp);
 /* False: it isn't the driver's to complete. */
 bool irp_completes(PIRP irp);
+void irp_device_is(PDEVICE_OBJECT device);
+PDEVICE_OBJECT irp_device(void); /* the driver's */
+
+/* ---- race.c ------------------------------------------------------------------------------------------- */
+
+/* Answers "ok:" and how often requests ended how, or what was wrong. `vm`: the handle of a VM that takes offers. */
+void race(HANDLE vm, unsigned int rounds, char *answer, size_t room);
 
 /* ---- security.c --------------------------------------------------------------------------------------- */
 
@@ -133,6 +156,7 @@ struct vmbus_device_ops;
 bool vms_start(const char *path);
 /* The VM that a handle names, with a reference; NULL: none. */
 struct vm *vm_of_handle(HANDLE handle);
+HANDLE vm_handle(unsigned int number); /* the VM's own, or NULL */
 void vm_keep(struct vm *vm); /* one reference more */
 void vm_release(struct vm *vm);
 /* Tells of the VMs that wait for an offer. */

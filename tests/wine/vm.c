@@ -97,6 +97,18 @@ struct vm *vm_of_handle(HANDLE handle)
 	return vm;
 }
 
+HANDLE vm_handle(unsigned int number)
+{
+	HANDLE handle = NULL;
+
+	lx_lock(&vms_lock);
+	for (const struct vm *vm = vms; vm && !handle; vm = vm->next)
+		if (vm->number == number)
+			handle = vm->event;
+	lx_unlock(&vms_lock);
+	return handle;
+}
+
 void vm_lock(struct vm *vm)
 {
 	lx_lock(&vm->lock);
