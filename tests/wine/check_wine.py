@@ -23,7 +23,7 @@ import wine
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SEED = 20260101
-RACES = 500
+RACES = 300
 ENDED = 120  # seconds for a program that must end by itself
 
 # Event ids of winapi_remoting.man.
