@@ -19,17 +19,38 @@
 	10000000 /* writing takes a microsecond; a thread that isn't run meanwhile only repeats it */
 #define TRIES 3
 
-/* Each thread that signals has a timer, to interrupt it alone. */
+/*
+ * Each thread that signals has a timer, to interrupt it alone. Once set, it is left running beyond the write, so
+ * that many writes share one setting: it ends by itself when it finds the thread not writing.
+ */
 struct timer {
 	timer_t id;
+	volatile sig_atomic_t writing; /* set before `running` is looked at: then the alarm repeats */
+	volatile sig_atomic_t running;
 };
 
 static pthread_key_t timer_key;
 
-/* Nothing to do: the write ends with EINTR. */
-static void on_alarm(int signal)
+static void timer_start(struct timer *timer)
 {
-	(void)signal;
+	const struct itimerspec at = { .it_value = { 0, PATIENCE_NS } };
+
+	timer->running = 1;
+	timer_settime(timer->id, 0, &at, NULL);
+}
+
+/* On the thread itself. A write that is under way ends with EINTR; one that has yet to begin meets the next alarm. */
+static void on_alarm(int number, siginfo_t *info, void *context)
+{
+	struct timer *timer = info->si_value.sival_ptr;
+
+	(void)number;
+	(void)context;
+	if (info->si_code != SI_TIMER)
+		return;
+	timer->running = 0;
+	if (timer->writing)
+		timer_start(timer);
 }
 
 static void timer_end(void *argument)
@@ -49,7 +70,8 @@ static void make_key(void)
 int eventfd_install(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct sigaction action = { .sa_handler = on_alarm }; /* and no SA_RESTART */
+	struct sigaction action = { .sa_sigaction = on_alarm,
+				    .sa_flags = SA_SIGINFO }; /* and no SA_RESTART */
 
 	pthread_once(&once, make_key);
 	return sigaction(SIGALRM, &action, NULL) ? -errno : 0;
@@ -68,9 +90,10 @@ bool eventfd_check(int fd)
 static struct timer *timer_new(void)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM };
-	struct timer *timer = malloc(sizeof(*timer));
+	struct timer *timer = calloc(1, sizeof(*timer));
 
 	event.sigev_notify_thread_id = gettid();
+	event.sigev_value.sival_ptr = timer;
 	if (!timer || timer_create(CLOCK_MONOTONIC, &event, &timer->id)) {
 		free(timer);
 		return NULL;
@@ -80,14 +103,6 @@ static struct timer *timer_new(void)
 		return NULL;
 	}
 	return timer;
-}
-
-/* Again and again until it is stopped: the first may come before the write has begun. */
-static void timer_set(struct timer *timer, long ns)
-{
-	struct itimerspec at = { { 0, ns }, { 0, ns } };
-
-	timer_settime(timer->id, 0, &at, NULL);
 }
 
 int eventfd_signal(int fd)
@@ -100,13 +115,15 @@ int eventfd_signal(int fd)
 		timer = timer_new();
 	if (!timer)
 		return -ENOMEM;
-	timer_set(timer, PATIENCE_NS);
+	timer->writing = 1;
+	if (!timer->running)
+		timer_start(timer);
 	for (int i = 0; i < TRIES && n < 0; i++) {
 		n = write(fd, &one, sizeof(one));
 		if (n < 0 && errno != EINTR)
 			break;
 	}
 	n = n < 0 && errno != EAGAIN ? -errno : 0;
-	timer_set(timer, 0);
+	timer->writing = 0;
 	return (int)n;
 }
