@@ -162,8 +162,6 @@ static inline int vmbus_ring_write(struct vmbus_ring_out *out, uint16_t type, ui
 			return -EAGAIN;
 	}
 
-	/* What the other side gets to see is ours to the last byte: the padding is what stays of these zeros. */
-	memset(at + total - VMBUS_PACKET_TRAILER - 8, 0, 8);
 	desc.type = type;
 	desc.offset8 = (uint16_t)((sizeof(desc) + offset) / 8);
 	desc.length8 = (uint16_t)((total - VMBUS_PACKET_TRAILER) / 8);
@@ -176,6 +174,9 @@ static inline int vmbus_ring_write(struct vmbus_ring_out *out, uint16_t type, ui
 			memcpy(at + filled, parts[i].data, parts[i].size);
 		filled += parts[i].size;
 	}
+	/* What the other side gets to see is ours to the last byte: no stale memory in the padding. */
+	for (; filled < total - VMBUS_PACKET_TRAILER; filled++)
+		at[filled] = 0;
 	trailer = (uint64_t)out->write << 32;
 	memcpy(at + total - VMBUS_PACKET_TRAILER, &trailer, sizeof(trailer));
 	out->write = vmbus_ring_add(out->write, total, out->size);
