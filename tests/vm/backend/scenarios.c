@@ -453,6 +453,14 @@ PACKET_SAYS(offset_most, UINT16_MAX, 10)
 PACKET_SAYS(longer_than_ring, 2, UINT16_MAX)
 PACKET_SAYS(longer_than_written, 2, 12)
 
+/* The ring fills up, and stays so until the channel goes. */
+static void read_no_more(struct backend *b, const struct event *e)
+{
+	device_answer(b, e);
+	vmbus_channel_publish(b->channel);
+	b->deaf = true;
+}
+
 /* Masks and waits that say anything, and then an honest answer. */
 static void restless(struct backend *b, const struct event *e)
 {
@@ -523,6 +531,9 @@ static const struct scenario scenarios[] = {
 	{ "ring: broken and taken back at once", STEP_ECHO, broken_and_gone, 0 },
 	{ "ring: broken and taken back soon", STEP_ECHO, write_far_out, 2 },
 	{ "ring: full of ones", STEP_ECHO, ring_of_ones, SILENCE_MS },
+	{ "ring: not read, and SHUTDOWN", STEP_ECHO, read_no_more, 0 },
+	{ "ring: not read, and a kill", STEP_ECHO, read_no_more, 0 },
+	{ "ring: not read, and the driver leaves", STEP_ECHO, read_no_more, 0 },
 	{ "packet: length 0", STEP_ECHO, length_zero, SILENCE_MS },
 	{ "packet: length 8", STEP_ECHO, length_one, SILENCE_MS },
 	{ "packet: offset 0", STEP_ECHO, offset_zero, SILENCE_MS },

@@ -7,6 +7,10 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend.h"
@@ -255,6 +259,182 @@ static const char *rebinds(const struct expectation *e)
 	return NULL;
 }
 
+/* ---- A ring that isn't read ------------------------------------------------------------------------------ */
+
+/* Until it is as full as it gets, of calls that nobody answers. How many; 0: something else stood in their way. */
+static unsigned int fill_ring(int file)
+{
+	static const uint32_t sizes[] = { WINAPI_MAX_INLINE, 0 };
+	static const char data[WINAPI_MAX_INLINE];
+	unsigned int count = 0;
+	int flags = fcntl(file, F_GETFL), err = 1;
+
+	fcntl(file, F_SETFL, flags | O_NONBLOCK);
+	for (unsigned int i = 0; i < 2; i++) {
+		struct winapi_ioc_call c = echo_call(data, sizes[i], NULL);
+		struct winapi_ioc_submit s = { (uintptr_t)&c, 1, sizeof(c) };
+
+		c.timeout_ms = WINAPI_IOC_NO_TIMEOUT;
+		while ((err = device(file, WINAPI_IOC_SUBMIT, &s)) == 1)
+			count++;
+	}
+	fcntl(file, F_SETFL, flags);
+	return err == -EAGAIN && count + 8 < device_info(file).max_in_flight ? count : 0;
+}
+
+/* Who waits for room in the ring, by CALL or SUBMIT. */
+static struct waiter {
+	pthread_t thread;
+	int file;
+	unsigned long request;
+	int err;
+} waiters[2];
+
+static void *wait_for_room(void *argument)
+{
+	struct waiter *w = argument;
+	struct winapi_ioc_call c = echo_call(NULL, 0, NULL);
+	struct winapi_ioc_submit s = { (uintptr_t)&c, 1, sizeof(c) };
+
+	c.timeout_ms = WINAPI_IOC_NO_TIMEOUT;
+	w->err = device(w->file, w->request, w->request == WINAPI_IOC_CALL ? (void *)&c : (void *)&s);
+	return NULL;
+}
+
+static void begin_waiting(int file)
+{
+	waiters[0] = (struct waiter){ .file = file, .request = WINAPI_IOC_CALL };
+	waiters[1] = (struct waiter){ .file = file, .request = WINAPI_IOC_SUBMIT };
+	for (unsigned int i = 0; i < 2; i++)
+		pthread_create(&waiters[i].thread, NULL, wait_for_room, &waiters[i]);
+}
+
+/* Both of them do. */
+static bool both_wait(void)
+{
+	uint64_t end = now_ms() + PATIENCE_MS;
+	unsigned int sending;
+	char line[200];
+
+	do {
+		FILE *requests = fopen("/sys/kernel/debug/winapi/winapi/requests", "re");
+
+		usleep(20000); /* and they have gone to sleep when they are seen */
+		for (sending = 0; requests && fgets(line, sizeof(line), requests);)
+			sending += strstr(line, " sending ") != NULL;
+		if (requests)
+			fclose(requests);
+	} while (sending < 2 && now_ms() < end);
+	return sending == 2;
+}
+
+static const char *waiters_end(int wanted)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += PATIENCE_MS / 1000;
+	for (unsigned int i = 0; i < 2; i++) {
+		if (pthread_timedjoin_np(waiters[i].thread, NULL, &end))
+			return i ? "SUBMIT still waits for room" : "CALL still waits for room";
+		if (waiters[i].err != wanted)
+			return wrong(i ? "SUBMIT without room" : "CALL without room", waiters[i].err);
+	}
+	return NULL;
+}
+
+/* What was submitted has ended, too, and then there is no more. */
+static const char *records_end(int file, unsigned int count, int wanted)
+{
+	struct winapi_ioc_completion record;
+
+	for (unsigned int i = 0; i < count; i++)
+		if (read(file, &record, sizeof(record)) != sizeof(record) || record.result != wanted)
+			return wrong("a record of the full ring's", record.result);
+	if (read(file, &record, sizeof(record)) >= 0 || errno != -wanted)
+		return "more records than calls";
+	return NULL;
+}
+
+/* A file that has filled the ring: -1 or, in *fault, what went wrong. */
+static int full_ring(unsigned int *count, const char **fault)
+{
+	struct winapi_ioc_call c = echo_call(NULL, 0, NULL);
+	int file = device_open(), err = echo(fd); /* the last that is read */
+
+	c.timeout_ms = SHORT_MS;
+	*fault = NULL;
+	*count = fill_ring(file);
+	if (err || !*count)
+		*fault = wrong("filling the ring", err);
+	else if ((err = call(file, &c)) != -ETIMEDOUT)
+		*fault = wrong("a call with a timeout, without room", err);
+	return file;
+}
+
+/*
+ * Closing a file has the driver itself wait for room, and the driver leaves all the same; the next channel is honest.
+ */
+static const char *begin_anew(const struct expectation *e, int file, const char *fault)
+{
+	const char *fault_of_leaving;
+
+	close(file);
+	fault_of_leaving = rebinds(e);
+	return fault ? fault : fault_of_leaving;
+}
+
+static const char *shut_while_full(const struct expectation *e)
+{
+	const char *fault;
+	unsigned int count;
+	int file = full_ring(&count, &fault);
+
+	begin_waiting(file);
+	if (!fault && (!both_wait() || ioctl(file, WINAPI_IOC_SHUTDOWN, 0)))
+		fault = "no SHUTDOWN while two wait";
+	if (!fault)
+		fault = waiters_end(e->wanted);
+	if (!fault)
+		fault = records_end(file, count, e->wanted);
+	return begin_anew(e, file, fault);
+}
+
+static const char *killed_while_full(const struct expectation *e)
+{
+	uint64_t end = now_ms() + PATIENCE_MS;
+	const char *fault;
+	unsigned int count;
+	int file = full_ring(&count, &fault);
+	pid_t child = fork(), ended = 0;
+
+	if (!child) {
+		begin_waiting(file);
+		pause();
+	}
+	if (!fault && !both_wait())
+		fault = "nobody waits";
+	kill(child, SIGKILL);
+	while ((ended = waitpid(child, NULL, WNOHANG)) == 0 && now_ms() < end)
+		usleep(20000);
+	if (!fault && ended != child)
+		fault = "who was killed still waits for room";
+	return begin_anew(e, file, fault);
+}
+
+static const char *left_while_full(const struct expectation *e)
+{
+	const char *fault;
+	unsigned int count;
+	int file = full_ring(&count, &fault);
+
+	begin_waiting(file);
+	if (!fault && !both_wait())
+		fault = "nobody waits";
+	fault = begin_anew(e, file, fault);
+	return fault ? fault : waiters_end(e->wanted);
+}
+
 /* ---- HELLO --------------------------------------------------------------------------------------------- */
 
 static const char *await_channel(uint64_t wanted)
@@ -371,6 +551,9 @@ static const struct expectation cases[] = {
 	{ "ring: broken and taken back at once", breaks, -ENODEV, 0, 1 },
 	{ "ring: broken and taken back soon", breaks, -ENODEV, 0, 1 },
 	{ "ring: full of ones", breaks, -ENODEV, 0, 1 },
+	{ "ring: not read, and SHUTDOWN", shut_while_full, -ECANCELED, 0, 1 },
+	{ "ring: not read, and a kill", killed_while_full, 0, 0, 1 },
+	{ "ring: not read, and the driver leaves", left_while_full, -ENODEV, 0, 1 },
 	{ "packet: length 0", breaks, -ENODEV, 0, 1 },
 	{ "packet: length 8", breaks, -ENODEV, 0, 1 },
 	{ "packet: offset 0", breaks, -ENODEV, 0, 1 },
