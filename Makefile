@@ -56,9 +56,10 @@ check-vm: vm-programs
 check-vm-kernels: vm-programs
 	@python3 tests/vm/check.py --build $(BUILD) --kernel every --set kernels
 
-# On a kernel that is built here, with KASAN, lockdep and kmemleak.
+# On a kernel that is built here, with KASAN, lockdep and kmemleak; and what that kernel's checkers say of the driver.
 check-vm-debug: vm-programs
 	@scripts/install-deps.sh check-vm-debug
+	@python3 tests/vm/lint.py
 	@python3 tests/vm/check.py --build $(BUILD) --kernel debug --set debug
 
 # test_client and dmesg in the guest.

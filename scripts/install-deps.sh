@@ -9,7 +9,7 @@ build="gcc libc6-dev make meson ninja-build pkg-config libinih-dev libjansson-de
 wine="wine64 gcc-mingw-w64-x86-64 mingw-w64-x86-64-dev binutils-mingw-w64-x86-64 python3"
 # The guest: what emulates it, its kernel, and what builds the module for others.
 vm="libcmocka-dev python3 qemu-system-x86 seabios linux-image-amd64 linux-headers-amd64 busybox-static kmod zstd
-	debootstrap"
+	debootstrap sparse"
 case "${1:-}" in
 demo)
 	packages="$build"
@@ -28,7 +28,7 @@ check-vm)
 	packages="$build $vm"
 	;;
 check-vm-debug)
-	packages="$build $vm linux-source flex bison bc libelf-dev"
+	packages="$build $vm linux-source flex bison bc libelf-dev coccinelle perl"
 	;;
 bench)
 	packages="$build libzmq3-dev libnng-dev libqb-dev gnuplot-nox python3"

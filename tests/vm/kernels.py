@@ -190,6 +190,7 @@ def build_module(line):
     else:
         source = os.path.join(CACHE, line, "winapi")
         copy_sources(source)
+        make += " C=2 CF=-Wsparse-error"  # sparse looks at each file, too
         run((make % (os.path.join(found.root, "lib/modules", found.version, "build"), source)).split(), log)
     return os.path.join(source, "guest/driver/winapi_client.ko")
 
