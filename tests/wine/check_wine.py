@@ -207,10 +207,20 @@ class Suite:
         try:
             w.start()
             self.tap("two at once: ", [self.program("flood"), "--transport", w.uri])
-            self.case("packets waited for a slot", lambda: expect(w.stats()["stalled"] > 0, w.stats()))
+            waited = w.stats()["stalled"]
+            w.control.set("impatient", 1)
+            self.tap("two at once, none waits: ", [self.program("flood"), "--transport", w.uri])
+            self.case("packets waited for a slot, or went round for one", self.waited, w, waited)
             self.case("two at once: echo after that", self.works, w)
         finally:
+            w.control.set("impatient", 0)
             w.parameters(MaxInFlight=0)
+
+    def waited(self, w, waited):
+        """Those that don't wait go round in circles, and are still not lost."""
+        stats = w.stats()
+        round_and_round = stats["stalled"] - waited
+        expect(0 < waited < round_and_round / 4 and not stats["malformed"], "%d, %s" % (waited, stats))
 
     def requests(self, w):
         """bad requests, and requests taken back"""
@@ -346,11 +356,21 @@ class Suite:
     def failures(self, w):
         """every allocation fails in turn"""
         self.case("unloads cleanly after each allocation that failed", self.fail_all, w)
+        self.case("a guest is told that the host is out of memory", self.out_of_memory, w)
+
+    def out_of_memory(self, w):
+        w.control.set("no_gpadl", 1)
+        command = [self.program("winapi"), "buffer", "--size", "2M", "--transport", w.uri]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ENDED)
+        w.control.set("no_gpadl", 0)
+        expect(done.returncode != 0 and "the host is out of memory" in done.stderr, done.stderr)
+        self.works(w)
 
     def fail_all(self, w):
         """Until a run had fewer allocations than the one that should fail."""
         self.stop_clean(w)
         n, refused, ended = 0, 0, 0
+        w.control.set("mdl_pages", 2)  # so that chains break in the middle
         while True:
             n += 1
             w.control.set("fail_at", n)
@@ -370,6 +390,7 @@ class Suite:
                 break
         print("# %d allocations: %d times not loaded, %d times a guest was turned away" % (n - 1, refused, ended))
         expect(loaded and refused > 3 and ended > 10, "that is too few")
+        w.control.set("mdl_pages", 0)
         w.start()
 
     def exercise(self, w, case="plain and shared"):

@@ -38,6 +38,8 @@ static const struct {
 	{ "hold_close", &settings.hold_close },
 	{ "poll_always", &settings.poll_always },
 	{ "long_chain", &settings.long_chain },
+	{ "impatient", &settings.impatient },
+	{ "no_gpadl", &settings.no_gpadl },
 	{ "misuse", &settings.misuse },
 };
 

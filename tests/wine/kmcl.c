@@ -810,7 +810,7 @@ NTSTATUS NTAPI VmbChannelMapGpadl(struct kmcl_channel *channel, UINT32 flags, UI
 
 	(void)flags;
 	irql_check("VmbChannelMapGpadl", PASSIVE_LEVEL);
-	if (!map || must_fail("VmbChannelMapGpadl")) {
+	if (!map || must_fail("VmbChannelMapGpadl") || settings.no_gpadl) {
 		free(map);
 		return status;
 	}

@@ -153,6 +153,8 @@ static NTSTATUS NTAPI shim_KeWaitForSingleObject(PVOID object, KWAIT_REASON reas
 						 BOOLEAN alertable, PLARGE_INTEGER timeout)
 {
 	wait_check("a KeWaitForSingleObject that blocks", timeout);
+	if (timeout && settings.impatient)
+		return STATUS_TIMEOUT;
 	return KeWaitForSingleObject(object, reason, mode, alertable, timeout);
 }
 

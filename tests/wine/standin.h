@@ -51,6 +51,8 @@ struct settings {
 	uint32_t hold_close; /* channels that must close don't, meanwhile */
 	uint32_t poll_always;
 	uint32_t long_chain; /* MDL chains longer than the driver asked for */
+	uint32_t impatient; /* waits that may time out do so at once */
+	uint32_t no_gpadl; /* KMCL has no memory to map GPADLs */
 	uint32_t misuse; /* enum misuse */
 };
 extern struct settings settings;
