@@ -225,10 +225,13 @@ class Suite:
     def requests(self, w):
         """bad requests, and requests taken back"""
         needs_vm = {"handle_takes_its_offers", "short_list"}
+        needs_vms = {"most_offers"}
         needs_open = {"cancel_pending", "close_with_pending"}
         for name in w.must("abuses"):
             if name in needs_vm:
                 self.case("requests: " + name, self.with_waiting_vm, w, name)
+            elif name in needs_vms:
+                self.case("requests: " + name, self.with_waiting_vms, w, name, 129)
             elif name in needs_open:
                 self.case("requests: " + name, self.with_held_channel, w, name)
             else:
@@ -240,11 +243,17 @@ class Suite:
         expect(answer == ["ok"], answer)
 
     @contextlib.contextmanager
-    def waiting_guest(self, w):
-        """A VM whose front-end has introduced itself and does nothing more: its number, its socket."""
+    def introduce(self, w):
+        """The socket of a front-end that has introduced itself."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as guest:
             guest.connect(w.path("vms"))
             guest.send(struct.pack("<IIIHHIIQQQII", 1, 48, 0x55424D56, 1, 0, 0, 0, 0, 0, 0, 0, 0))
+            yield guest
+
+    @contextlib.contextmanager
+    def waiting_guest(self, w):
+        """A VM whose front-end has introduced itself and does nothing more: its number, its socket."""
+        with self.introduce(w) as guest:
             wait_until(lambda: self.arrivals(w), lambda: "no VM came")
             yield self.arrivals(w)[0], guest
 
@@ -252,6 +261,16 @@ class Suite:
         w.must("rest")
         with self.waiting_guest(w) as (number, _):
             self.abuse(w, "%s %d" % (name, number))
+        w.must("watch")
+        self.no_guest_left(w)
+
+    def with_waiting_vms(self, w, name, count):
+        w.must("rest")
+        with contextlib.ExitStack() as guests:
+            for _ in range(count):
+                guests.enter_context(self.introduce(w))
+            wait_until(lambda: len(self.arrivals(w)) == count, lambda: "VMs are missing")
+            self.abuse(w, "%s %d" % (name, min(self.arrivals(w))))
         w.must("watch")
         self.no_guest_left(w)
 

@@ -229,6 +229,26 @@ static const char *handle_takes_its_offers(void)
 	return "ok";
 }
 
+/* 1,024 offers, 8 to each of the VMs from the first on, and one more. */
+static const char *most_offers(void)
+{
+	HANDLE device = device_open(0);
+	struct winapi_driver_stats s;
+	unsigned int first = vm;
+	uint64_t last, none;
+
+	for (unsigned int i = 0; i < 1024; i++) {
+		vm = first + i / 8;
+		EXPECT(!offer_through(device, 0, &last));
+	}
+	vm = first + 128;
+	EXPECT(offer_through(device, 0, &none) == ERROR_NOT_ENOUGH_QUOTA);
+	EXPECT(!stats(&s) && s.offers_now == 1024);
+	CloseHandle(device);
+	EXPECT(comes_to(last, 0));
+	return "ok";
+}
+
 /* The list tells of as many as fit. */
 static const char *short_list(void)
 {
@@ -331,6 +351,7 @@ static const struct {
 	{ "bad_ids", bad_ids },
 	{ "handle_takes_its_offers", handle_takes_its_offers },
 	{ "short_list", short_list },
+	{ "most_offers", most_offers },
 	{ "cancel_pending", cancel_pending },
 	{ "close_with_pending", close_with_pending },
 };
