@@ -288,7 +288,7 @@ static bool parse_offer(int argc, wchar_t **argv, struct offer_options *options)
 			return false;
 		i++;
 	}
-	return !options->path == (options->process && options->handle);
+	return options->process <= MAXDWORD && !options->path == (options->process && options->handle);
 }
 
 static HANDLE from_process(const struct offer_options *options)

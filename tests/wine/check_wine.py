@@ -509,7 +509,8 @@ class Suite:
     def hostctl_explains(self, w):
         """wrong words and values"""
         for words in [], ["nothing"], ["offer"], ["offer", "--process", "1"], ["withdraw"], ["withdraw", "x"], \
-                ["install", "a", "b"], ["offer", "--device", "x", "--instance", "1"]:
+                ["install", "a", "b"], ["offer", "--device", "x", "--instance", "1"], \
+                ["offer", "--process", "4294967300", "--handle", "4"]:
             expect("usage" in self.ctl(w, 2, *words), words)
         for words in ["withdraw", "4711"], ["offer", "--process", "3", "--handle", "4"], ["offer", "--device", "C:\\no"], \
                 ["install", "C:\\no"]:
@@ -558,7 +559,8 @@ class Suite:
         print("# %s: %d s" % (label, time.monotonic() - begin), flush=True)
 
 
-SUITES = ["findings", "conformance", "dispatch", "awkward", "hostile", "narrow", "requests", "races", "faults", "failures", "cycles", "hostctl"]
+SUITES = ["findings", "conformance", "dispatch", "awkward", "hostile", "narrow", "requests", "races", "faults",
+          "failures", "cycles", "hostctl"]
 
 
 def main():
