@@ -16,6 +16,7 @@
 #define ROOM 4096u
 
 struct sent {
+	struct sent *next; /* ended in this round */
 	PIRP irp;
 	uint32_t done; /* atomic */
 	NTSTATUS status;
@@ -30,6 +31,7 @@ struct round {
 	uint32_t random;
 	uint32_t ready; /* atomic: threads that are about to begin */
 	uint32_t left; /* atomic: threads that haven't ended */
+	struct sent *ended; /* atomic */
 	const char *wrong;
 };
 
@@ -45,8 +47,9 @@ static NTSTATUS NTAPI completed(PDEVICE_OBJECT device, PIRP irp, PVOID context)
 	return STATUS_MORE_PROCESSING_REQUIRED; /* it stays ours, to be cancelled too late */
 }
 
-static struct sent *request(struct round *round, UCHAR major, ULONG code, const void *in, ULONG in_size,
-			    ULONG out_size)
+/* Not sent yet. */
+static struct sent *request_new(struct round *round, UCHAR major, ULONG code, const void *in, ULONG in_size,
+				ULONG out_size)
 {
 	struct sent *sent = calloc(1, sizeof(*sent));
 	PIO_STACK_LOCATION stack;
@@ -63,6 +66,14 @@ static struct sent *request(struct round *round, UCHAR major, ULONG code, const 
 	stack->Parameters.DeviceIoControl.OutputBufferLength = out_size;
 	IoSetCompletionRoutine(sent->irp, completed, sent, TRUE, TRUE, TRUE);
 	IoSetNextIrpStackLocation(sent->irp);
+	return sent;
+}
+
+static struct sent *request(struct round *round, UCHAR major, ULONG code, const void *in, ULONG in_size,
+			    ULONG out_size)
+{
+	struct sent *sent = request_new(round, major, code, in, in_size, out_size);
+
 	irp_dispatch(round->device, sent->irp);
 	return sent;
 }
@@ -75,23 +86,50 @@ static void cancel(struct sent *sent)
 	irql_set(PASSIVE_LEVEL);
 }
 
-static NTSTATUS finish(struct sent *sent)
+static VOID NTAPI trap(PDEVICE_OBJECT device, PIRP irp)
 {
-	NTSTATUS status;
+	(void)device;
+	(void)irp;
+	fault("a request is cancelled that was completed");
+}
 
+/* It stays until the round ends, so that a driver that looks at it again takes it for one to complete. */
+static NTSTATUS finish(struct round *round, struct sent *sent)
+{
 	while (!__atomic_load_n(&sent->done, __ATOMIC_ACQUIRE))
 		lx_yield();
-	status = sent->status;
-	IoFreeIrp(sent->irp);
-	free(sent);
-	return status;
+	IoSetCancelRoutine(sent->irp, trap);
+	sent->next = __atomic_load_n(&round->ended, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&round->ended, &sent->next, sent, false, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED))
+		;
+	return sent->status;
+}
+
+static void bury(struct round *round)
+{
+	while (round->ended) {
+		struct sent *sent = round->ended;
+
+		round->ended = sent->next;
+		IoFreeIrp(sent->irp);
+		free(sent);
+	}
+}
+
+static struct sent *withdraw_new(struct round *round)
+{
+	const struct winapi_withdraw_request r = { round->id };
+
+	return request_new(round, IRP_MJ_DEVICE_CONTROL, WINAPI_IOCTL_WITHDRAW, &r, sizeof(r), 0);
 }
 
 static struct sent *withdraw(struct round *round)
 {
-	const struct winapi_withdraw_request r = { round->id };
+	struct sent *sent = withdraw_new(round);
 
-	return request(round, IRP_MJ_DEVICE_CONTROL, WINAPI_IOCTL_WITHDRAW, &r, sizeof(r), 0);
+	irp_dispatch(round->device, sent->irp);
+	return sent;
 }
 
 static struct sent *offer(struct round *round)
@@ -148,17 +186,24 @@ static ULONG NTAPI withdraws_and_cancels(void *argument)
 	begin(round, 0);
 	sent = withdraw(round);
 	cancel(sent);
-	expect(round, finish(sent), "a WITHDRAW that is cancelled ends otherwise");
+	expect(round, finish(round, sent), "a WITHDRAW that is cancelled ends otherwise");
 	end(round);
 	return 0;
 }
 
-static ULONG NTAPI withdraws_too(void *argument)
+/* Cancelled on its way, so it can't wait for the end. */
+static ULONG NTAPI withdraws_cancelled(void *argument)
 {
 	struct round *round = argument;
+	struct sent *sent = withdraw_new(round);
+	NTSTATUS status;
 
+	cancel(sent);
 	begin(round, 1);
-	expect(round, finish(withdraw(round)), "a WITHDRAW ends otherwise");
+	irp_dispatch(round->device, sent->irp);
+	status = finish(round, sent);
+	expect(round, status == STATUS_SUCCESS ? STATUS_PENDING : status,
+	       "a WITHDRAW that was cancelled waits");
 	end(round);
 	return 0;
 }
@@ -168,7 +213,7 @@ static ULONG NTAPI offers_more(void *argument)
 	struct round *round = argument;
 
 	begin(round, 2);
-	expect(round, finish(offer(round)), "an OFFER ends otherwise");
+	expect(round, finish(round, offer(round)), "an OFFER ends otherwise");
 	end(round);
 	return 0;
 }
@@ -178,7 +223,7 @@ static ULONG NTAPI closes(void *argument)
 	struct round *round = argument;
 
 	begin(round, 3);
-	if (!NT_SUCCESS(finish(request(round, IRP_MJ_CLEANUP, 0, NULL, 0, 0))))
+	if (!NT_SUCCESS(finish(round, request(round, IRP_MJ_CLEANUP, 0, NULL, 0, 0))))
 		round->wrong = "CLEANUP fails";
 	end(round);
 	return 0;
@@ -186,7 +231,7 @@ static ULONG NTAPI closes(void *argument)
 
 static void run_threads(struct round *round)
 {
-	static ULONG(NTAPI *const runs[])(void *) = { withdraws_and_cancels, withdraws_too, offers_more,
+	static ULONG(NTAPI *const runs[])(void *) = { withdraws_and_cancels, withdraws_cancelled, offers_more,
 						      closes };
 
 	round->left = THREADS;
@@ -202,11 +247,11 @@ static bool prepare(struct round *round)
 	struct winapi_offer_reply reply;
 	struct sent *sent;
 
-	finish(request(round, IRP_MJ_CREATE, 0, NULL, 0, 0));
+	finish(round, request(round, IRP_MJ_CREATE, 0, NULL, 0, 0));
 	sent = offer(round);
 	memcpy(&reply, sent->buffer, sizeof(reply));
 	round->id = reply.id;
-	return NT_SUCCESS(finish(sent));
+	return NT_SUCCESS(finish(round, sent));
 }
 
 static uint32_t offers_left(struct round *round)
@@ -215,7 +260,7 @@ static uint32_t offers_left(struct round *round)
 	struct winapi_channel_list list;
 
 	memcpy(&list, sent->buffer, sizeof(list));
-	finish(sent);
+	finish(round, sent);
 	return list.total;
 }
 
@@ -246,10 +291,11 @@ void race(HANDLE vm, unsigned int rounds, char *answer, size_t room)
 		/* The handle is closed: everything that was offered through it goes. */
 		while (offers_left(&round))
 			lx_yield();
-		if (finish(withdraw(&round)) != STATUS_FILE_CLOSED ||
-		    finish(offer(&round)) != STATUS_FILE_CLOSED)
+		if (finish(&round, withdraw(&round)) != STATUS_FILE_CLOSED ||
+		    finish(&round, offer(&round)) != STATUS_FILE_CLOSED)
 			round.wrong = "a handle that is closed still takes requests";
-		finish(request(&round, IRP_MJ_CLOSE, 0, NULL, 0, 0));
+		finish(&round, request(&round, IRP_MJ_CLOSE, 0, NULL, 0, 0));
+		bury(&round);
 	}
 	if (round.wrong)
 		snprintf(answer, room, "%s", round.wrong);
