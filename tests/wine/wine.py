@@ -5,10 +5,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 
 WINE = "/usr/lib/wine/wine64"
 SERVER = "/usr/lib/wine/wineserver64"
 PATIENCE = 120  # seconds, for what should take a few
+COMMAND_SECONDS = 600  # some of the agent's commands are a thousand offers
 
 
 class Error(Exception):
@@ -125,13 +127,16 @@ class Wine:
         self.agent.stdin.write(command + "\n")
         self.agent.stdin.flush()
         lines = []
-        while True:
-            line = self.agent.stdout.readline()
-            if not line:
-                raise Error("the agent died at %r" % command)
-            if line.strip() == ".":
-                return lines
-            lines.append(line.strip())
+        timer = threading.Timer(COMMAND_SECONDS, self.agent.kill)
+        timer.start()
+        try:
+            for line in self.agent.stdout:
+                if line.strip() == ".":
+                    return lines
+                lines.append(line.strip())
+        finally:
+            timer.cancel()
+        raise Error("the agent died, or was too slow, at %r" % command)
 
     def must(self, command):
         lines = self.tell(command)
