@@ -56,7 +56,8 @@ static unsigned int pack(const struct winapi_batch_item *items, unsigned int cou
 		if (item->in_size)
 			memcpy(message + *size + ENTRY_SIZE, item->in, item->in_size);
 		*size += ENTRY_SIZE;
-		memset(message + *size + item->in_size, 0, padded(item->in_size) - item->in_size);
+		for (uint32_t i = item->in_size; i < padded(item->in_size); i++)
+			message[*size + i] = 0;
 		*size += padded(item->in_size);
 	}
 	return n;

@@ -73,7 +73,8 @@ static void answer_member(struct wp_channel *channel, struct wp_call *call, stru
 	entry->inline_size = (uint16_t)call->out_size;
 	count_member(channel, entry, call);
 	memcpy(out, entry, ENTRY_SIZE);
-	memset(out + ENTRY_SIZE + call->out_size, 0, padded(call->out_size) - call->out_size);
+	for (uint32_t i = call->out_size; i < padded(call->out_size); i++)
+		out[ENTRY_SIZE + i] = 0;
 }
 
 enum winapi_status wp_batch_run(struct wp_channel *channel, struct wp_slot *slot)
