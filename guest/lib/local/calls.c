@@ -264,13 +264,13 @@ int send_begin(struct local *local, uint64_t deadline)
 static bool room_or_lost(struct local *local)
 {
 	return __atomic_load_n(&local->lost, __ATOMIC_RELAXED) || vmbus_ring_refresh(&local->out) ||
-	       vmbus_ring_room(&local->out) > local->out.awaiting;
+	       vmbus_ring_room(&local->out) > local->room_wanted;
 }
 
 /*
  * A sender without room drains its own inbound ring while it waits: the host may be stuck for room as
- * well. The host signals once `payload` fits and a quarter of the ring is free, so that not every packet
- * that it takes costs a wake-up; what was asked for is also what is waited for.
+ * well. It waits until `payload` fits and a quarter of the ring is free, so that not every packet that the
+ * host takes costs a wake-up. Only if that takes long does it ask for the signal.
  */
 int send_await_room(struct local *local, uint32_t payload, uint64_t deadline)
 {
@@ -279,7 +279,10 @@ int send_await_room(struct local *local, uint32_t payload, uint64_t deadline)
 	int err;
 
 	send_publish(local);
-	err = vmbus_ring_await_room(&local->out, total > quarter ? total : quarter);
+	local->room_wanted = total > quarter ? total : quarter;
+	if (wait_shortly(local, room_or_lost))
+		return __atomic_load_n(&local->lost, __ATOMIC_ACQUIRE) ? -ENODEV : 0;
+	err = vmbus_ring_await_room(&local->out, local->room_wanted);
 	if (err != -EAGAIN)
 		return err;
 	if (now >= deadline)

@@ -36,6 +36,7 @@ static void free_local(struct local *local, bool forked)
 	close_fd(&local->socket);
 	close_fd(&local->kick_fd);
 	close_fd(&local->call_fd);
+	close_fd(&local->sleep_fd);
 	async_free(local);
 	if (forked)
 		close_fd(&local->host_pid_fd);
@@ -275,6 +276,7 @@ static struct local *new_local(const struct winapi_open_options *options)
 	local->base.inside = 1;
 	local->base.info.max_buffer_size = WINAPI_MAX_BUFFER_SIZE;
 	local->socket = local->host_pid_fd = local->kick_fd = local->poll_fd = local->timer_fd = -1;
+	local->sleep_fd = -1;
 	local->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	local->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	local->next_gpa = FIRST_GPA;
@@ -312,6 +314,8 @@ int local_open(struct winapi **handle, const char *path, const struct winapi_ope
 		err = fail(-EMFILE, "no descriptors left");
 	else
 		err = reach_host(local, path);
+	if (!err)
+		err = wait_init(local);
 	if (!err) {
 		count_cpus(local);
 		pthread_mutex_lock(&local->bus_lock);

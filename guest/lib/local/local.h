@@ -165,6 +165,7 @@ struct local {
 	int socket;
 	int host_pid_fd; /* of a private host, -1: none */
 	int call_fd; /* eventfd: the host's interrupts */
+	int sleep_fd; /* epoll: what a sleeper waits for, each interrupt told once */
 	int kick_fd; /* eventfd: ours */
 	pthread_mutex_t bus_lock; /* the socket, GPADLs, regions */
 	struct lock lost_lock;
@@ -193,6 +194,7 @@ struct local {
 	/* sending */
 	struct lock send_lock __attribute__((aligned(128)));
 	struct vmbus_ring_out out;
+	uint32_t room_wanted; /* what a sender waits for, with send_lock */
 	uint64_t calls; /* sent; atomic to read */
 	uint64_t signals; /* atomic */
 
@@ -283,10 +285,14 @@ int send_await_room(struct local *local, uint32_t payload, uint64_t deadline);
 void local_kick(struct local *local);
 
 /* wait.c */
+/* Once call_fd and socket are there. 0 or -errno; sleep_fd is closed with the handle. */
+int wait_init(struct local *local);
 void wait_for(struct local *local, struct request *request, uint64_t begin);
 /* Until a reply may have come, at most until `deadline`; for winapi_complete and senders without room. */
 void wait_for_traffic(struct local *local, uint64_t begin, uint64_t deadline,
 		      bool (*enough)(struct local *local));
+/* The same for a moment, without a sleep. True: enough. */
+bool wait_shortly(struct local *local, bool (*enough)(struct local *local));
 void wait_wake(struct request *request);
 void wait_wake_all(struct local *local);
 void wake_next_sleeper(struct local *local);

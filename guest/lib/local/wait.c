@@ -8,8 +8,9 @@
  * requests, until their replies come or the one who drained leaves and wakes the next.
  */
 #include <linux/futex.h>
-#include <poll.h>
+#include <limits.h>
 #include <sched.h>
+#include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -167,6 +168,31 @@ static struct timespec *left_until(uint64_t deadline, uint64_t now, struct times
 	return left;
 }
 
+/* Whole milliseconds, rather late than early. */
+static int ms_until(uint64_t deadline, uint64_t now)
+{
+	uint64_t ms = deadline > now ? (deadline - now + 999999u) / 1000000u : 0;
+
+	return deadline == NO_DEADLINE ? -1 : ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+static int watch(struct local *local, int fd, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.fd = fd };
+
+	return epoll_ctl(local->sleep_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+/* The edge saves a read: system calls are much of what a wake-up costs. */
+int wait_init(struct local *local)
+{
+	local->sleep_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (local->sleep_fd < 0 || watch(local, local->call_fd, EPOLLIN | EPOLLET) ||
+	    watch(local, local->socket, EPOLLIN))
+		return fail(-errno, "no descriptors left");
+	return 0;
+}
+
 static void clear_call(struct local *local)
 {
 	uint64_t count;
@@ -178,9 +204,8 @@ static void clear_call(struct local *local)
 /* With receive_lock: in the kernel until the host calls, the socket speaks, or time is up. */
 static void sleep_for_all(struct local *local, uint64_t deadline)
 {
-	struct pollfd fds[] = { { .fd = local->call_fd, .events = POLLIN },
-				{ .fd = local->socket, .events = POLLIN } };
-	struct timespec left;
+	struct epoll_event events[2];
+	int count;
 
 	if (vmbus_ring_release(&local->in, true))
 		local_kick(local);
@@ -189,12 +214,14 @@ static void sleep_for_all(struct local *local, uint64_t deadline)
 		return;
 	}
 	__atomic_fetch_add(&local->sleeps, 1, __ATOMIC_RELAXED);
-	ppoll(fds, 2, left_until(deadline, clock_ns(), &left), NULL);
+	count = epoll_wait(local->sleep_fd, events, 2, ms_until(deadline, clock_ns()));
 	vmbus_ring_mask(&local->in);
-	if (fds[0].revents)
+	/* The application's descriptor isn't edge-triggered: what was for us must not show there. */
+	if (__atomic_load_n(&local->poll_fd, __ATOMIC_ACQUIRE) >= 0)
 		clear_call(local);
-	if (fds[1].revents)
-		bus_look(local);
+	for (int i = 0; i < count; i++)
+		if (events[i].data.fd == local->socket)
+			bus_look(local);
 }
 
 static void add_sleeper(struct local *local, struct request *request)
@@ -309,6 +336,20 @@ static void wait(const struct wish *wish)
 	if (!fulfilled(wish))
 		wake_next_sleeper(wish->local);
 	wait_learn(wish->local, clock_ns() - wish->begin);
+}
+
+/* For as long as a host that is awake takes: it isn't asked for a signal, which is a system call of its. */
+bool wait_shortly(struct local *local, bool (*enough)(struct local *local))
+{
+	if (local->base.poll == WINAPI_POLL_NEVER || crowded(local))
+		return false;
+	for (uint32_t looks = 0; looks < TIGHT_LOOKS; looks++) {
+		if (replies_pending(local))
+			try_drain(local);
+		if (enough(local))
+			return true;
+	}
+	return false;
 }
 
 void wait_for(struct local *local, struct request *request, uint64_t begin)
