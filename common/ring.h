@@ -23,6 +23,10 @@
  * writer's, and every store to it costs the writer a transfer. It must publish before it unmasks,
  * and before the writer runs short (vmbus_ring_release decides).
  *
+ * What a packet costs is its cache lines' way from one CPU to the other and back, so both ends ask for them
+ * early: the writer for those that the packets after this one will take, as stores wait for their lines one
+ * after the other; the reader for all of a packet as soon as it knows its length.
+ *
  * One thread at a time may use an end; the two ends need no common lock.
  */
 #ifndef WINAPI_RING_H
@@ -68,6 +72,12 @@ struct vmbus_ring_part {
 	const void *data;
 	uint32_t size;
 };
+
+#define VMBUS_RING_LINE 64u
+#define VMBUS_RING_AHEAD (4 * VMBUS_RING_LINE) /* two or three small packets: as long as a line takes */
+#define VMBUS_RING_AHEAD_LINES 3u /* what a small packet takes */
+#define VMBUS_RING_PREFETCH_MAX 4096u /* bytes of a packet: more would push out what came first */
+#define VMBUS_RING_BY_WORD 512u /* bytes: what is longer is better off with memcpy */
 
 #define VMBUS_RING_LOAD(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define VMBUS_RING_PEEK(p) __atomic_load_n((p), __ATOMIC_RELAXED)
@@ -132,6 +142,34 @@ static inline uint32_t vmbus_ring_room(const struct vmbus_ring_out *out)
 	return out->size - vmbus_ring_distance(out->read, out->write, out->size);
 }
 
+/* From `ahead` on, for the packets that come next. */
+static inline void vmbus_ring_prefetch_write(const uint8_t *ahead)
+{
+	for (uint32_t i = 0; i < VMBUS_RING_AHEAD_LINES; i++)
+		__builtin_prefetch(ahead + i * VMBUS_RING_LINE, 1);
+}
+
+/*
+ * Into the ring. A small piece was most likely stored a moment ago, by the word at least (see header.h): loads that
+ * are as wide as those stores find it in the store buffer, those of memcpy wait for the cache.
+ */
+static inline void vmbus_ring_copy(uint8_t *to, const void *data, uint32_t size)
+{
+	const uint8_t *from = data;
+	uint64_t word;
+
+	if (size > VMBUS_RING_BY_WORD) {
+		memcpy(to, from, size);
+		return;
+	}
+	for (; size >= sizeof(word); size -= 8, to += 8, from += 8) {
+		memcpy(&word, from, sizeof(word));
+		memcpy(to, &word, sizeof(word));
+	}
+	for (; size; size--)
+		*to++ = *from++;
+}
+
 /*
  * Puts a packet behind those already there, without publishing it. The payload begins with parts[0];
  * `offset` bytes of it (a multiple of 8) count as extended descriptor, as GPA ranges do.
@@ -162,6 +200,7 @@ static inline int vmbus_ring_write(struct vmbus_ring_out *out, uint16_t type, ui
 			return -EAGAIN;
 	}
 
+	vmbus_ring_prefetch_write(at + VMBUS_RING_AHEAD);
 	desc.type = type;
 	desc.offset8 = (uint16_t)((sizeof(desc) + offset) / 8);
 	desc.length8 = (uint16_t)((total - VMBUS_PACKET_TRAILER) / 8);
@@ -170,8 +209,7 @@ static inline int vmbus_ring_write(struct vmbus_ring_out *out, uint16_t type, ui
 	memcpy(at, &desc, sizeof(desc));
 	filled = sizeof(desc);
 	for (unsigned int i = 0; i < count; i++) {
-		if (parts[i].size)
-			memcpy(at + filled, parts[i].data, parts[i].size);
+		vmbus_ring_copy(at + filled, parts[i].data, parts[i].size);
 		filled += parts[i].size;
 	}
 	/* What the other side gets to see is ours to the last byte: no stale memory in the padding. */
@@ -244,6 +282,15 @@ static inline bool vmbus_ring_pending(const struct vmbus_ring_in *in)
 	return in->read != in->write || VMBUS_RING_PEEK(&in->shared->write_index) != in->read;
 }
 
+/* A packet's lines, all at once instead of one miss after the other. */
+static inline void vmbus_ring_prefetch_read(const uint8_t *start, uint32_t length)
+{
+	if (length > VMBUS_RING_PREFETCH_MAX)
+		length = VMBUS_RING_PREFETCH_MAX;
+	for (uint32_t i = 0; i < length; i += VMBUS_RING_LINE)
+		__builtin_prefetch(start + i);
+}
+
 /*
  * The next packet: 1 and *packet, 0 when there is none, -EPROTO when indices or descriptor make no
  * sense. The payload stays where it is until vmbus_ring_advance.
@@ -260,10 +307,7 @@ static inline int vmbus_ring_next(struct vmbus_ring_in *in, struct vmbus_ring_pa
 
 		if (write == in->read)
 			return 0;
-		/* A small packet's lines, all at once instead of one miss after the other. */
-		__builtin_prefetch(start);
-		__builtin_prefetch(start + 64);
-		__builtin_prefetch(start + 128);
+		vmbus_ring_prefetch_read(start, VMBUS_RING_AHEAD_LINES * VMBUS_RING_LINE);
 		if (!vmbus_ring_index_valid(write, in->size))
 			return -EPROTO;
 		/*
@@ -285,6 +329,7 @@ static inline int vmbus_ring_next(struct vmbus_ring_in *in, struct vmbus_ring_pa
 	if (available < VMBUS_PACKET_TRAILER || length > available - VMBUS_PACKET_TRAILER ||
 	    offset < sizeof(packet->desc) || offset > length)
 		return -EPROTO;
+	vmbus_ring_prefetch_read(start + VMBUS_RING_LINE, length);
 	packet->start = start;
 	packet->payload = start + offset;
 	packet->payload_size = length - offset;

@@ -11,7 +11,7 @@
 #include "../provider/platform.h"
 #include "platform_linux.h"
 
-/* ---- Memory, clock ---------------------------------------------------------------------------------- */
+/* ---- Memory ----------------------------------------------------------------------------------------- */
 
 void *wp_alloc(size_t size)
 {
@@ -21,14 +21,6 @@ void *wp_alloc(size_t size)
 void wp_free(void *p)
 {
 	free(p);
-}
-
-uint64_t wp_clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
 
 /* ---- Locks: a futex word, 0 free, 1 held, 2 held and waited for ----------------------------------- */

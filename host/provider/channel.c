@@ -200,27 +200,13 @@ static void check_parked(struct wp_channel *channel, const struct winapi_msg_hea
 	wp_unlock(&channel->lock);
 }
 
-/*
- * memcpy, in steps of constant size: a compiler that sees the bound of a small message makes "rep
- * movs" of a memcpy, and that takes longer to start than a small message to copy.
- */
-static void copy_body(uint8_t *to, const uint8_t *from, uint32_t size)
-{
-	for (; size >= 32; size -= 32, to += 32, from += 32)
-		memcpy(to, from, 32);
-	for (; size >= 8; size -= 8, to += 8, from += 8)
-		memcpy(to, from, 8);
-	for (; size; size--)
-		*to++ = *from++;
-}
-
 /* The rest of the message, and what every handler starts from. */
 static void take_body(struct wp_slot *slot, const void *data, const struct wp_segments *external)
 {
 	uint32_t descs = slot->header.buffer_count * (uint32_t)sizeof(struct winapi_buffer_desc);
 	struct wp_call *call = &slot->call;
 
-	copy_body(slot->body, (const uint8_t *)data + sizeof(slot->header), descs + slot->header.inline_size);
+	wp_copy(slot->body, (const uint8_t *)data + sizeof(slot->header), descs + slot->header.inline_size);
 	call->in = slot->body + descs;
 	call->in_size = slot->header.inline_size;
 	call->out = slot->reply_body;

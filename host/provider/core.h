@@ -15,6 +15,7 @@
 #ifndef WINAPI_PROVIDER_CORE_H
 #define WINAPI_PROVIDER_CORE_H
 
+#include "../../common/header.h"
 #include "api.h"
 
 /* The errnos that cross wp_transport_ops, which has no header for them. */
@@ -162,7 +163,8 @@ struct wp_slot {
 	struct wp_buffer *buffer[WINAPI_MAX_BUFFERS]; /* of the call's views; NULL: external */
 	struct wp_segments external;
 	uint64_t host_ns;
-	uint32_t status; /* enum winapi_status, once answered */
+	uint32_t status; /* enum winapi_status, once answered; and reply_size */
+	uint32_t reply_size; /* bytes of reply_body */
 	uint16_t index;
 	uint16_t next_by_id; /* parked: in the index of ids */
 	uint16_t next_reply; /* WP_SLOT_REPLY: in the queue */
@@ -172,7 +174,7 @@ struct wp_slot {
 	struct winapi_msg_header header; /* of the request, a copy */
 	/* Behind the header in both directions, so that each message is one piece of memory. */
 	uint8_t body[WINAPI_MAX_MESSAGE - sizeof(struct winapi_msg_header)];
-	struct winapi_msg_header reply;
+	uint64_t reply[WINAPI_HEADER_WORDS];
 	uint8_t reply_body[WINAPI_MAX_INLINE];
 };
 WINAPI_STATIC_ASSERT(offsetof(struct wp_slot, body) % 8 == 0);

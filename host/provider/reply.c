@@ -6,16 +6,20 @@
 
 void wp_reply_prepare(struct wp_slot *slot, enum winapi_status status)
 {
+	struct winapi_msg_header reply;
+
 	slot->status = status;
 	slot->host_ns = wp_clock_ns() - slot->call.received_ns;
-	slot->reply = slot->header;
-	slot->reply.flags = WINAPI_FLAG_REPLY;
-	slot->reply.status = (int32_t)status;
-	slot->reply.buffer_count = 0;
-	slot->reply.reserved = 0;
-	slot->reply.inline_size = status == WINAPI_STATUS_OK ? slot->call.out_size : 0;
-	slot->reply.timeout_ms = 0;
-	slot->reply.host_ns = slot->host_ns;
+	reply = slot->header;
+	reply.flags = WINAPI_FLAG_REPLY;
+	reply.status = (int32_t)status;
+	reply.buffer_count = 0;
+	reply.reserved = 0;
+	reply.inline_size = status == WINAPI_STATUS_OK ? slot->call.out_size : 0;
+	reply.timeout_ms = 0;
+	reply.host_ns = slot->host_ns;
+	winapi_header_pack(slot->reply, &reply);
+	slot->reply_size = reply.inline_size;
 }
 
 static void count_call(struct wp_channel *channel, const struct wp_slot *slot)
@@ -24,7 +28,7 @@ static void count_call(struct wp_channel *channel, const struct wp_slot *slot)
 
 	wp_bump(&api->calls, 1);
 	wp_bump(&api->errors, slot->status != WINAPI_STATUS_OK);
-	wp_bump(&api->bytes, slot->header.inline_size + slot->reply.inline_size + wp_call_bytes(&slot->call));
+	wp_bump(&api->bytes, slot->header.inline_size + slot->reply_size + wp_call_bytes(&slot->call));
 	wp_bump(&api->host_ns, slot->host_ns);
 }
 
@@ -59,8 +63,7 @@ static void count(struct wp_channel *channel, const struct wp_slot *slot)
 static bool send(struct wp_channel *channel, struct wp_slot *slot)
 {
 	int err = channel->ops->complete(channel->transport, slot->packet, slot->header.request_id,
-					 &slot->reply,
-					 (uint32_t)sizeof(slot->reply) + slot->reply.inline_size);
+					 slot->reply, (uint32_t)sizeof(slot->reply) + slot->reply_size);
 
 	if (err == -WP_EAGAIN && !channel->closed)
 		return false;

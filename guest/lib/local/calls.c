@@ -192,6 +192,8 @@ void send_publish(struct local *local)
 		local_kick(local);
 }
 
+#define PARTS 4u /* of a packet: range, header, descriptors, inline data */
+
 /* The packet's range: the pages of the call's plain memory, which lie in a row. */
 static uint32_t fill_range(const struct piece *piece, uint8_t *out)
 {
@@ -217,22 +219,26 @@ static int write_gpa_direct(struct local *local, uint64_t id, const struct piece
 	parts[0] = (struct vmbus_ring_part){ range, size };
 	*payload += size;
 	return vmbus_ring_write(&local->out, VMBUS_PACKET_GPA_DIRECT, VMBUS_PACKET_FLAG_COMPLETION_REQUESTED,
-				id, size, parts, 3);
+				id, size, parts, PARTS);
 }
 
 int request_write(struct local *local, struct request *request, struct message *message, const void *in,
 		  const struct held *held)
 {
 	struct winapi_msg_header *h = &message->header;
-	uint32_t head = (uint32_t)sizeof(*h) + h->buffer_count * (uint32_t)sizeof(message->desc[0]);
-	struct vmbus_ring_part parts[3] = { { NULL, 0 }, { message, head }, { in, h->inline_size } };
+	uint32_t descs = h->buffer_count * (uint32_t)sizeof(message->desc[0]);
+	uint64_t header[WINAPI_HEADER_WORDS];
+	struct vmbus_ring_part parts[PARTS] = {
+		{ NULL, 0 }, { header, sizeof(header) }, { message->desc, descs }, { in, h->inline_size }
+	};
 	uint64_t id = (uint64_t)(request - local->table) | (uint64_t)++request->generation << 16;
-	uint32_t payload = head + h->inline_size;
+	uint32_t payload = (uint32_t)sizeof(header) + descs + h->inline_size;
 	int err;
 
 	h->magic = WINAPI_MAGIC;
 	h->version = WINAPI_VERSION_1;
 	h->request_id = id;
+	winapi_header_pack(header, h);
 	request->type = h->type;
 	request->session = h->session_id;
 	/* Before the packet can be seen: its reply may come at once. */
@@ -242,7 +248,7 @@ int request_write(struct local *local, struct request *request, struct message *
 		err = write_gpa_direct(local, id, &held->piece, parts, &payload);
 	else
 		err = vmbus_ring_write(&local->out, VMBUS_PACKET_INBAND,
-				       VMBUS_PACKET_FLAG_COMPLETION_REQUESTED, id, 0, parts + 1, 2);
+				       VMBUS_PACKET_FLAG_COMPLETION_REQUESTED, id, 0, parts + 1, PARTS - 1);
 	if (err) {
 		forget(request);
 		message->header.reserved = 0;

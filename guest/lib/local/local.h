@@ -20,6 +20,7 @@
 
 #include <pthread.h>
 
+#include "../../../common/header.h"
 #include "../../../common/ring.h"
 #include "../../../common/vmbus_user.h"
 #include "../internal.h"

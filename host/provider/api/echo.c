@@ -6,7 +6,7 @@ static enum winapi_status echo(struct wp_call *call)
 {
 	if (call->in_size > call->out_capacity)
 		return WINAPI_STATUS_REPLY_TOO_LARGE;
-	memcpy(call->out, call->in, call->in_size);
+	wp_copy(call->out, call->in, call->in_size);
 	call->out_size = call->in_size;
 	return WINAPI_STATUS_OK;
 }
