@@ -149,6 +149,19 @@ static inline void vmbus_ring_prefetch_write(const uint8_t *ahead)
 		__builtin_prefetch(ahead + i * VMBUS_RING_LINE, 1);
 }
 
+static inline uint64_t load_word(const uint8_t *from)
+{
+	uint64_t word;
+
+	memcpy(&word, from, sizeof(word));
+	return word;
+}
+
+static inline void store_word(uint8_t *to, uint64_t word)
+{
+	memcpy(to, &word, sizeof(word));
+}
+
 /*
  * Into the ring. A small piece was most likely stored a moment ago, by the word at least (see header.h): loads that
  * are as wide as those stores find it in the store buffer, those of memcpy wait for the cache.
@@ -156,16 +169,24 @@ static inline void vmbus_ring_prefetch_write(const uint8_t *ahead)
 static inline void vmbus_ring_copy(uint8_t *to, const void *data, uint32_t size)
 {
 	const uint8_t *from = data;
-	uint64_t word;
+	uint64_t word[4];
 
 	if (size > VMBUS_RING_BY_WORD) {
 		memcpy(to, from, size);
 		return;
 	}
-	for (; size >= sizeof(word); size -= 8, to += 8, from += 8) {
-		memcpy(&word, from, sizeof(word));
-		memcpy(to, &word, sizeof(word));
+	for (; size >= sizeof(word); size -= 32, to += 32, from += 32) {
+		word[0] = load_word(from);
+		word[1] = load_word(from + 8);
+		word[2] = load_word(from + 16);
+		word[3] = load_word(from + 24);
+		store_word(to, word[0]);
+		store_word(to + 8, word[1]);
+		store_word(to + 16, word[2]);
+		store_word(to + 24, word[3]);
 	}
+	for (; size >= 8; size -= 8, to += 8, from += 8)
+		store_word(to, load_word(from));
 	for (; size; size--)
 		*to++ = *from++;
 }

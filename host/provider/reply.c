@@ -4,22 +4,28 @@
  */
 #include "core.h"
 
+/* By whole words, as what is stored here goes into the ring at once: see common/header.h. */
+static void fill_header(struct wp_slot *slot)
+{
+	const struct winapi_msg_header *h = &slot->header;
+	uint64_t *word = slot->reply;
+
+	memcpy(&word[0], h, 8); /* magic, version, type */
+	word[1] = h->api | (uint64_t)h->method << 32 | (uint64_t)WINAPI_FLAG_REPLY << 48;
+	word[2] = h->request_id;
+	word[3] = h->session_id;
+	word[4] = (uint32_t)slot->status; /* no buffers */
+	word[5] = slot->reply_size; /* no timeout */
+	word[6] = h->timestamp;
+	word[7] = slot->host_ns;
+}
+
 void wp_reply_prepare(struct wp_slot *slot, enum winapi_status status)
 {
-	struct winapi_msg_header reply;
-
 	slot->status = status;
 	slot->host_ns = wp_clock_ns() - slot->call.received_ns;
-	reply = slot->header;
-	reply.flags = WINAPI_FLAG_REPLY;
-	reply.status = (int32_t)status;
-	reply.buffer_count = 0;
-	reply.reserved = 0;
-	reply.inline_size = status == WINAPI_STATUS_OK ? slot->call.out_size : 0;
-	reply.timeout_ms = 0;
-	reply.host_ns = slot->host_ns;
-	winapi_header_pack(slot->reply, &reply);
-	slot->reply_size = reply.inline_size;
+	slot->reply_size = status == WINAPI_STATUS_OK ? slot->call.out_size : 0;
+	fill_header(slot);
 }
 
 static void count_call(struct wp_channel *channel, const struct wp_slot *slot)
