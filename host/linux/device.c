@@ -10,7 +10,7 @@
 #include "hostd.h"
 
 #define BUDGET 64u /* packets of one channel before the next has its turn */
-#define PUBLISH_EVERY 8u /* replies: the guest starts on them while more are made */
+#define PUBLISH_EVERY 16u /* replies: the guest starts on them while more are made */
 
 /* A GPADL that the core uses, in the core's words, with what its return will need. */
 struct mapping {

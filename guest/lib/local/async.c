@@ -196,7 +196,7 @@ static int submit_one(struct local *local, struct request *request, const struct
 }
 
 #define SUBMIT_AT_ONCE 32u /* slots taken with one lock */
-#define PUBLISH_EVERY 8u /* calls: the host starts on them while more are written */
+#define PUBLISH_EVERY 16u /* calls: the host starts on them while more are written */
 
 /* Some calls of the array: *err says why it stopped, if it did before the end. */
 static unsigned int submit_some(struct local *local, const struct winapi_call *calls, unsigned int count,
