@@ -231,6 +231,9 @@ struct local {
 	/* waiting */
 	uint32_t cpus; /* that the handle's threads have beside the host's, 1 at least */
 	uint64_t usual_ns; /* smoothed time from call to reply */
+	uint64_t long_ns; /* the same of calls that outlast all polling */
+	bool long_alike; /* the last two took about as long */
+	bool sleeps_by_ms; /* the kernel has no epoll_pwait2 */
 	uint64_t sleeps; /* atomic */
 	uint64_t timeouts; /* atomic */
 };
@@ -299,7 +302,6 @@ void wait_wake_all(struct local *local);
 void wake_next_sleeper(struct local *local);
 /* Drops receive_lock after draining, and sees to it that somebody goes on watching the ring. */
 void receive_drop(struct local *local);
-void wait_learn(struct local *local, uint64_t took_ns);
 /* For a reader without the lock: is there something to drain, or a host that waits for room? */
 bool replies_pending(const struct local *local);
 

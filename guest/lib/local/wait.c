@@ -6,6 +6,9 @@
  * where more threads wait than there are other CPUs, each lets the others run instead. Then they sleep:
  * one, holding receive_lock, in the kernel with the ring's interrupt on; the others on the states of their
  * requests, until their replies come or the one who drained leaves and wakes the next.
+ *
+ * Long calls that take as long as the ones before them are slept through until shortly before their end,
+ * which is polled for: waking up an idle CPU would be a twentieth of a call over 64 MiB.
  */
 #include <linux/futex.h>
 #include <limits.h>
@@ -22,11 +25,13 @@
 #define POLL_MAX_NS 200000u /* a sleeping host takes 45 to 90 us to wake up and answer */
 #define POLL_MIN_NS 5000u
 #define FIRST_GUESS_NS 60000u
+#define EARLY_NS 100000u /* to wake up from a sleep that the clock ends */
+#define EARLY_MAX_NS 600000u
 #define SOCKET_NS 10000000u /* how often one who never sleeps looks whether the host lives */
 
 /* ---- Learning ------------------------------------------------------------------------------------------ */
 
-void wait_learn(struct local *local, uint64_t took_ns)
+static void learn_usual(struct local *local, uint64_t took_ns)
 {
 	uint64_t usual = __atomic_load_n(&local->usual_ns, __ATOMIC_RELAXED);
 
@@ -37,8 +42,8 @@ void wait_learn(struct local *local, uint64_t took_ns)
 	__atomic_store_n(&local->usual_ns, (7 * usual + took_ns) / 8, __ATOMIC_RELAXED);
 }
 
-/* How long polling is worth it. */
-static uint64_t poll_for_ns(const struct local *local)
+/* Until when polling is worth it. */
+static uint64_t poll_end(const struct local *local, uint64_t begin)
 {
 	uint64_t usual = __atomic_load_n(&local->usual_ns, __ATOMIC_RELAXED);
 
@@ -49,8 +54,38 @@ static uint64_t poll_for_ns(const struct local *local)
 	if (!usual)
 		usual = FIRST_GUESS_NS;
 	if (usual > POLL_MAX_NS)
-		return POLL_MIN_NS;
-	return 3 * usual > POLL_MAX_NS ? POLL_MAX_NS : 3 * usual + POLL_MIN_NS;
+		return begin + POLL_MIN_NS;
+	return begin + (3 * usual > POLL_MAX_NS ? POLL_MAX_NS : 3 * usual + POLL_MIN_NS);
+}
+
+/* How long before its expected end a long call is polled for, and how long after it. */
+static uint64_t early_by(uint64_t expected)
+{
+	uint64_t early = expected / 8 + EARLY_NS;
+
+	return early < EARLY_MAX_NS ? early : EARLY_MAX_NS;
+}
+
+/*
+ * Of calls that outlast all polling: where the last two took about as long, the next may too. Several
+ * threads may learn at once; a guess gone wrong by that costs one of them a needless poll.
+ */
+static void learn_long(struct local *local, uint64_t took_ns)
+{
+	uint64_t last = __atomic_load_n(&local->long_ns, __ATOMIC_RELAXED);
+	bool alike = took_ns + early_by(last) > last && took_ns < last + early_by(last);
+
+	__atomic_store_n(&local->long_ns, alike ? (3 * last + took_ns) / 4 : took_ns, __ATOMIC_RELAXED);
+	__atomic_store_n(&local->long_alike, alike, __ATOMIC_RELAXED);
+}
+
+/* How long a call that is still not over will have taken, or 0. */
+static uint64_t expected_ns(const struct local *local)
+{
+	if (local->base.poll != WINAPI_POLL_ADAPTIVE ||
+	    !__atomic_load_n(&local->long_alike, __ATOMIC_RELAXED))
+		return 0;
+	return __atomic_load_n(&local->long_ns, __ATOMIC_RELAXED);
 }
 
 /* ---- Looking ------------------------------------------------------------------------------------------- */
@@ -119,34 +154,36 @@ static bool over(const struct wish *wish, uint64_t now)
 	return now >= wish->deadline || lost(wish->local);
 }
 
-/* True: no need to sleep. */
-static bool poll_for(const struct wish *wish)
+static void learn(const struct wish *wish, uint64_t now)
+{
+	uint64_t took_ns = now - wish->begin;
+
+	learn_usual(wish->local, took_ns);
+	if (took_ns > POLL_MAX_NS && wish->request)
+		learn_long(wish->local, took_ns);
+}
+
+/* True: fulfilled, after *looks looks in vain. */
+static bool poll_until(const struct wish *wish, uint64_t until, uint32_t *looks)
 {
 	struct local *local = wish->local;
-	uint64_t window = poll_for_ns(local), looked = wish->begin;
-	uint32_t looks = 0;
+	uint64_t looked = wish->begin;
 
-	if (!window)
+	*looks = 0;
+	if (!until)
 		return fulfilled(wish);
-	for (;; looks++) {
+	for (;; ++*looks) {
 		uint64_t now;
 
 		if (replies_pending(local))
 			try_drain(local);
-		if (fulfilled(wish)) {
-			if (looks > TIGHT_LOOKS)
-				wait_learn(local, clock_ns() - wish->begin);
-			else if (local->base.poll == WINAPI_POLL_ADAPTIVE)
-				wait_learn(local, TIGHT_LOOKS);
+		if (fulfilled(wish))
 			return true;
-		}
-		relax(local, looks);
-		if (looks % LOOKS_PER_CLOCK != LOOKS_PER_CLOCK - 1)
+		relax(local, *looks);
+		if (*looks % LOOKS_PER_CLOCK != LOOKS_PER_CLOCK - 1)
 			continue;
 		now = clock_ns();
-		if (over(wish, now))
-			return true;
-		if (now - wish->begin > window)
+		if (over(wish, now) || now > until)
 			return false;
 		if (now - looked > SOCKET_NS) {
 			looked = now;
@@ -168,7 +205,7 @@ static struct timespec *left_until(uint64_t deadline, uint64_t now, struct times
 	return left;
 }
 
-/* Whole milliseconds, rather late than early. */
+/* For kernels without epoll_pwait2: whole milliseconds, rather late than early. */
 static int ms_until(uint64_t deadline, uint64_t now)
 {
 	uint64_t ms = deadline > now ? (deadline - now + 999999u) / 1000000u : 0;
@@ -186,11 +223,25 @@ static int watch(struct local *local, int fd, uint32_t events)
 /* The edge saves a read: system calls are much of what a wake-up costs. */
 int wait_init(struct local *local)
 {
+	static const struct timespec none;
+	struct epoll_event events[2];
+
 	local->sleep_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (local->sleep_fd < 0 || watch(local, local->call_fd, EPOLLIN | EPOLLET) ||
 	    watch(local, local->socket, EPOLLIN))
 		return fail(-errno, "no descriptors left");
+	local->sleeps_by_ms = epoll_pwait2(local->sleep_fd, events, 2, &none, NULL) < 0;
 	return 0;
+}
+
+static int sleep_until(struct local *local, uint64_t deadline, struct epoll_event events[2])
+{
+	struct timespec left;
+	uint64_t now = clock_ns();
+
+	if (local->sleeps_by_ms)
+		return epoll_wait(local->sleep_fd, events, 2, ms_until(deadline, now));
+	return epoll_pwait2(local->sleep_fd, events, 2, left_until(deadline, now, &left), NULL);
 }
 
 static void clear_call(struct local *local)
@@ -214,7 +265,7 @@ static void sleep_for_all(struct local *local, uint64_t deadline)
 		return;
 	}
 	__atomic_fetch_add(&local->sleeps, 1, __ATOMIC_RELAXED);
-	count = epoll_wait(local->sleep_fd, events, 2, ms_until(deadline, clock_ns()));
+	count = sleep_until(local, deadline, events);
 	vmbus_ring_mask(&local->in);
 	/* The application's descriptor isn't edge-triggered: what was for us must not show there. */
 	if (__atomic_load_n(&local->poll_fd, __ATOMIC_ACQUIRE) >= 0)
@@ -309,33 +360,78 @@ static void nap(uint64_t deadline)
 	nanosleep(left_until(until, now, &left), NULL);
 }
 
-static void sleep_once(const struct wish *wish)
+static void sleep_once(const struct wish *wish, uint64_t until)
 {
 	struct local *local = wish->local;
 
 	if (lock_try(&local->receive_lock)) {
 		calls_drain(local);
 		if (!fulfilled(wish))
-			sleep_for_all(local, wish->deadline);
+			sleep_for_all(local, until);
 		calls_drain(local);
 		receive_drop(local);
 	} else if (wish->request) {
-		sleep_on_request(local, wish->request, wish->deadline);
+		sleep_on_request(local, wish->request, until);
 	} else {
-		nap(wish->deadline);
+		nap(until);
 	}
+}
+
+static void sleep_till(const struct wish *wish, uint64_t until)
+{
+	if (until > wish->deadline)
+		until = wish->deadline;
+	while (!fulfilled(wish)) {
+		uint64_t now = clock_ns();
+
+		if (over(wish, now) || now >= until)
+			return;
+		sleep_once(wish, until);
+	}
+}
+
+/* A long call's host needn't have another CPU than this thread, and may be woken up by a clock as well. */
+static void poll_yielding(const struct wish *wish, uint64_t until)
+{
+	while (!fulfilled(wish)) {
+		uint64_t now = clock_ns();
+
+		if (over(wish, now) || now >= until)
+			return;
+		sched_yield();
+		if (replies_pending(wish->local))
+			try_drain(wish->local);
+	}
+}
+
+/* Through most of a long call, polling only for its end. */
+static void sleep_and_poll(const struct wish *wish)
+{
+	uint64_t expected = expected_ns(wish->local), early = early_by(expected);
+
+	if (!expected || crowded(wish->local))
+		return;
+	sleep_till(wish, wish->begin + expected - early);
+	poll_yielding(wish, wish->begin + expected + early);
 }
 
 static void wait(const struct wish *wish)
 {
-	if (poll_for(wish))
+	struct local *local = wish->local;
+	uint32_t looks;
+
+	if (!poll_until(wish, poll_end(local, wish->begin), &looks)) {
+		sleep_and_poll(wish);
+		sleep_till(wish, wish->deadline);
+		/* Who was woken to take over, and then had no more time: */
+		if (!fulfilled(wish))
+			wake_next_sleeper(local);
+	} else if (looks <= TIGHT_LOOKS) {
+		if (local->base.poll == WINAPI_POLL_ADAPTIVE)
+			learn_usual(local, TIGHT_LOOKS);
 		return;
-	while (!fulfilled(wish) && !over(wish, clock_ns()))
-		sleep_once(wish);
-	/* Who was woken to take over, and then had no more time: */
-	if (!fulfilled(wish))
-		wake_next_sleeper(wish->local);
-	wait_learn(wish->local, clock_ns() - wish->begin);
+	}
+	learn(wish, clock_ns());
 }
 
 /* For as long as a host that is awake takes: it isn't asked for a signal, which is a system call of its. */
