@@ -70,14 +70,14 @@ enum {
 	UNMASK, /* vmbus_ring_unmask */
 	UNMASK_BARRIER,
 	UNMASK_LOOK,
-	SLEEP, /* sleep_for_all: ppoll; ring_thread_run: sleep_until_event */
+	SLEEP, /* sleep_for_all: sleep_until; ring_thread_run: sleep_until_event */
 
 	G_SEND, /* submit_one: vmbus_ring_write, room by the index last seen? */
 	G_REFRESH,
 	G_WRITTEN, /* submit_some: publish now or after the next one */
 	G_TAKE, /* calls_drain */
 	G_WISH, /* fulfilled: room_or_lost, or all replies there? */
-	G_POLL, /* poll_for: replies_pending */
+	G_POLL, /* poll_until, poll_yielding: replies_pending */
 	G_END,
 
 	H_TURN, /* device_turn: wp_channel_flush if replies wait */
@@ -103,6 +103,7 @@ struct side {
 	uint8_t before; /* what read_index said before the release under way */
 	uint8_t pending; /* pending_send_size as loaded */
 	uint8_t waits; /* guest: for room */
+	uint8_t clock; /* guest: how often it still wakes up by itself, to poll for a long call's end */
 	uint8_t active; /* host: polls, and the mask is set */
 	uint8_t flushing; /* host: in wp_channel_flush */
 	uint8_t parked[PARKED_MAX]; /* host: the requests whose replies aren't sent */
@@ -120,6 +121,7 @@ struct setup {
 	uint8_t asked; /* the room that the guest waits for, and asks a signal for */
 	bool guest_polls; /* never sleeps */
 	bool host_polls;
+	uint8_t clock; /* a limited number, or no wake-up would ever be missed */
 };
 
 static struct setup setup;
@@ -370,9 +372,12 @@ static void unmask_look(const struct view *v)
 
 static bool wake_up(const struct view *v)
 {
-	if (!v->me->thread.woken)
+	if (v->me->thread.woken)
+		v->me->thread.woken = 0;
+	else if (v->me->clock)
+		v->me->clock--;
+	else
 		return false;
-	v->me->thread.woken = 0;
 	if (guest(v))
 		store(v, v->in, MASK, 1);
 	go(v, guest(v) ? G_TAKE : H_TURN);
@@ -700,6 +705,7 @@ static void push_start(void)
 	struct side *host = &start.side[DOWN];
 
 	start.side[UP].thread.pc = G_SEND;
+	start.side[UP].clock = setup.clock;
 	host->thread.pc = setup.host_polls ? H_TURN : SLEEP;
 	host->active = setup.host_polls;
 	start.memory[UP * FIELDS + MASK] = setup.host_polls;
@@ -727,7 +733,7 @@ static const char *search(void)
 	return search_trapped(&s) ? trap(&s) : NULL;
 }
 
-enum { ONE_PACKET, TWO_PACKETS, TWO_PARKED, LARGE_PACKETS, GUEST_POLLS, HOST_POLLS, SETUPS };
+enum { ONE_PACKET, TWO_PACKETS, TWO_PARKED, LARGE_PACKETS, GUEST_POLLS, HOST_POLLS, CLOCK, SETUPS };
 
 static const struct setup setups[SETUPS] = {
 	[ONE_PACKET] = { "rings of one packet", 2, 1, 1 },
@@ -736,6 +742,7 @@ static const struct setup setups[SETUPS] = {
 	[LARGE_PACKETS] = { "a guest that asks for more room than one packet needs", 3, 1, 2 },
 	[GUEST_POLLS] = { "a guest that never sleeps", 2, 1, 1, .guest_polls = true },
 	[HOST_POLLS] = { "a host that never sleeps", 2, 1, 1, .host_polls = true },
+	[CLOCK] = { "a guest that wakes up twice without a signal", 3, 1, 1, .clock = 2 },
 };
 
 /* Each mutant where it must be noticed. */
