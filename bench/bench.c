@@ -48,15 +48,22 @@ uint64_t bench_cpu(pid_t pid)
 
 static int compare(const void *a, const void *b)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	double x = *(const double *)a, y = *(const double *)b;
 
 	return x < y ? -1 : x > y;
+}
+
+double bench_median(double *values, unsigned int count)
+{
+	qsort(values, count, sizeof(*values), compare);
+	return values[count / 2];
 }
 
 struct bench_latency bench_latency(void (*call)(void *arg), void *arg, unsigned int count, bool paused,
 				   pid_t server)
 {
-	uint64_t *ns = malloc(count * sizeof(*ns)), cpu = 0;
+	double *ns = malloc(count * sizeof(*ns));
+	uint64_t cpu = 0;
 	struct bench_latency result;
 	unsigned int warm = count / 10 + 1;
 
@@ -72,11 +79,10 @@ struct bench_latency bench_latency(void (*call)(void *arg), void *arg, unsigned 
 		begin = bench_now();
 		call(arg);
 		if (i >= warm)
-			ns[i - warm] = bench_now() - begin;
+			ns[i - warm] = (double)(bench_now() - begin);
 	}
 	cpu = bench_cpu(getpid()) + bench_cpu(server) - cpu;
-	qsort(ns, count, sizeof(*ns), compare);
-	result.median_ns = (double)ns[count / 2];
+	result.median_ns = bench_median(ns, count);
 	result.cpu_ns = (double)cpu / count;
 	free(ns);
 	return result;

@@ -30,6 +30,9 @@ struct bench_latency {
 struct bench_latency bench_latency(void (*call)(void *arg), void *arg, unsigned int count, bool paused,
 				   pid_t server);
 
+/* Sorts the values. */
+double bench_median(double *values, unsigned int count);
+
 void bench_row(const char *name, double value, const char *unit);
 void bench_row_latency(const char *name, struct bench_latency latency);
 

@@ -4,7 +4,8 @@
 
 Usage: bench/bench.py [--build DIR] [--quick] [--no-gate]
 
-Every program runs several times, in turn with the others, and each row is the median of its values.
+Every program runs several times, each next to those it is compared with: a row is the median of its values, and
+its ratio the median of the rounds' ratios, because a machine's CPUs change their speed and distance by the minute.
 The exit status is 1 when a bound isn't met, unless --no-gate is given.
 """
 import argparse
@@ -54,19 +55,22 @@ BOUNDS = {
 }
 PAUSED_PEERS = ["unix_64_paused", "zeromq_64_paused", "nng_64_paused", "libqb_64_paused"]
 
-# ours: mode, how the daemon polls, count, count when quick
-OURS = [
-    ("polled", "always", 100000, 10000), ("default", "adaptive", 100000, 10000), ("asleep", "adaptive", 300, 50),
-    ("blocking", "never", 5000, 500), ("async", "adaptive", 1000000, 100000), ("async_4k", "adaptive", 500000, 50000),
-    ("batch", "adaptive", 30000, 3000), ("memory", "adaptive", 6, 2), ("nothing", "adaptive", 50000, 5000),
-    ("threads", "adaptive", 20000, 4000), ("fair", "adaptive", 1000, 300),
+ROUNDS = 7
+# A round, in this order. floor: mode, count; peer: name, count, count with pauses; ours: mode, how the daemon polls,
+# count. When quick, of calls that take microseconds a tenth is made.
+ROUND = [
+    ("floor", "spin", 100000), ("floor", "ring", 100000), ("ours", "polled", "always", 100000),
+    ("ours", "default", "adaptive", 100000), ("floor", "futex", 5000), ("ours", "blocking", "never", 5000),
+    ("floor", "futex_paused", 300), ("floor", "wake_paused", 300), ("ours", "asleep", "adaptive", 300),
+    ("peer", "zmq", 3000, 200), ("peer", "nng", 3000, 200), ("peer", "qb", 5000, 200), ("peer", "unix", 5000, 200),
+    ("floor", "ring_in_flight", 1000000), ("ours", "async", "adaptive", 1000000),
+    ("ours", "async_4k", "adaptive", 500000), ("ours", "batch", "adaptive", 30000),
+    ("ours", "memory", "adaptive", 10), ("ours", "nothing", "adaptive", 50000), ("ours", "threads", "adaptive", 20000),
+    ("ours", "fair", "adaptive", 1000),
 ]
-# mode, whether the stand-in polls for ever, count, count when quick
-WINE = [("polled", 1, 100000, 10000), ("memory", 0, 6, 2)]
-ONCE = [("idle", "adaptive", 1000, 100), ("alloc", "adaptive", 1000, 20)]
-FLOORS = [("spin", 100000, 10000), ("ring", 100000, 10000), ("futex", 5000, 500), ("futex_paused", 300, 50),
-          ("memory", 3, 1)]
-PEERS = [("unix", 5000, 200), ("zmq", 3000, 200), ("nng", 3000, 200), ("qb", 5000, 200)]
+# mode, whether the stand-in polls for ever, count
+WINE = [("polled", 1, 100000), ("memory", 0, 10)]
+ONCE = [("idle", "adaptive", 1000), ("alloc", "adaptive", 1000)]
 
 
 class Bench:
@@ -92,12 +96,23 @@ class Bench:
         for line in out.stdout.splitlines():
             row = json.loads(line)
             name = prefix + row["name"]
+            if prefix and row["name"].startswith("memory_"):
+                continue
             self.samples.setdefault(name, []).append(row["value"])
             self.units[name] = row["unit"]
             if "cpu_ns" in row:
                 self.cpu.setdefault(name, []).append(row["cpu_ns"])
 
-    def ours(self, mode, poll, count, few):
+    def some(self, count):
+        return str(max(count // 10, 3) if self.quick else count)
+
+    def floor(self, mode, count):
+        self.run([os.path.join(self.folder, "floors"), mode, self.some(count)])
+
+    def peer(self, name, count, paused):
+        self.run([os.path.join(self.folder, "peer_" + name), self.some(count), self.some(paused)])
+
+    def ours(self, mode, poll, count):
         """A fresh daemon on the other CPU for each run, so that none has learned from the one before."""
         with tempfile.TemporaryDirectory(prefix="winapi-bench-") as folder:
             path = os.path.join(folder, "s")
@@ -109,8 +124,7 @@ class Bench:
                     if daemon.poll() is not None:
                         sys.exit("winapi-hostd didn't start")
                 time.sleep(0.1)
-                self.run([os.path.join(self.folder, "ours"), "local:" + path, str(daemon.pid), mode,
-                          str(few if self.quick else count)])
+                self.run([os.path.join(self.folder, "ours"), "local:" + path, str(daemon.pid), mode, self.some(count)])
             finally:
                 daemon.terminate()
                 daemon.wait()
@@ -119,24 +133,21 @@ class Bench:
         """A fresh driver on the other CPU, the build without assertions."""
         with wine.Wine(self.windows, "free", 1 % os.cpu_count()) as w:
             w.start()
-            for mode, poll_always, count, few in WINE:
+            for mode, poll_always, count in WINE:
                 w.control.set("poll_always", poll_always)
-                self.run([os.path.join(self.folder, "ours"), w.uri, str(w.pid), mode, str(few if self.quick else count)],
-                         "wine_")
+                self.run([os.path.join(self.folder, "ours"), w.uri, str(w.pid), mode, self.some(count)], "wine_")
 
     def round(self):
-        for mode, count, few in FLOORS:
-            self.run([os.path.join(self.folder, "floors"), mode, str(few if self.quick else count)])
-        for name, count, paused in PEERS:
-            scale = 10 if self.quick else 1
-            self.run([os.path.join(self.folder, "peer_" + name), str(count // scale), str(paused // scale)])
-        for row in OURS:
-            self.ours(*row)
+        for kind, *how in ROUND:
+            getattr(self, kind)(*how)
         if self.windows:
             self.wine()
 
     def value(self, name):
         return statistics.median(self.samples[name])
+
+    def ratio(self, name, to):
+        return statistics.median(a / b for a, b in zip(self.samples[name], self.samples[to], strict=True))
 
 
 def holds(value, bound):
@@ -151,7 +162,7 @@ def rows_of(bench):
     for name in bench.samples:
         value = bench.value(name)
         to, bound, ring = BOUNDS.get(name, (None, None, None))
-        ratio = value / bench.value(to) if to else None
+        ratio = bench.ratio(name, to) if to else None
         row = {"name": name, "value": value, "unit": bench.units[name], "to": to, "ratio": ratio, "bound": bound,
                "ring": ring, "low": min(bench.samples[name]), "high": max(bench.samples[name])}
         if name in bench.cpu:
@@ -160,7 +171,7 @@ def rows_of(bench):
             row["met"] = holds(ratio if to else value, bound)
         rows.append(row)
     best = min(PAUSED_PEERS, key=bench.value)
-    ratio = bench.value("echo64_asleep") / bench.value(best)
+    ratio = bench.ratio("echo64_asleep", best)
     rows.append({"name": "echo64_asleep_peers", "value": bench.value("echo64_asleep"), "unit": "ns", "to": best,
                  "ratio": ratio, "bound": "<= 1", "ring": 65536, "met": ratio <= 1})
     return rows
@@ -197,7 +208,8 @@ def draw(rows, path):
         return
     panels = [("64-byte call and answer, ns", "ns", ["floor_spin", "floor_ring", "echo64_polled", "echo64_default", "floor_futex",
                "echo64_blocking", "unix_64", "libqb_64", "zeromq_64", "nng_64"]),
-              ("64 in flight, calls/s", "calls/s", ["async64", "async64_4k", "batch32", "unix_64_in_flight", "zeromq_64_in_flight"]),
+              ("64 in flight, calls/s", "calls/s", ["floor_ring_64_in_flight", "async64", "async64_4k", "batch32",
+               "unix_64_in_flight", "zeromq_64_in_flight"]),
               ("64 MiB sent and checked, GB/s", "GB/s", ["memory_crc32c", "read_64m", "unix_64m", "libqb_64m", "nng_64m",
                "zeromq_64m"])]
     values = {row["name"]: row["value"] for row in rows}
@@ -235,7 +247,7 @@ def main():
     parser.add_argument("--no-gate", action="store_true", help="exit 0 also when a bound isn't met")
     arguments = parser.parse_args()
     bench = Bench(os.path.abspath(arguments.build), arguments.quick, build_for_windows(os.path.abspath(arguments.build)))
-    for _ in range(1 if arguments.quick else 5):
+    for _ in range(1 if arguments.quick else ROUNDS):
         bench.round()
     for row in ONCE:
         bench.ours(*row)

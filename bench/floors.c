@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Floors: what two processes on two CPUs of this machine need at least, whatever carries their calls.
- * Usage: floors spin|ring|futex|futex_paused|memory COUNT
+ * Usage: floors spin|ring|ring_in_flight|futex|futex_paused|wake_paused COUNT
  */
 #include "bench.h"
 
@@ -14,8 +14,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "../host/provider/memory_ops.h"
 
 /* Fields that two CPUs write lie 128 bytes apart: neighbours of a line are fetched with it. */
 struct word {
@@ -132,6 +130,25 @@ static void call_ring(void *arg)
 	get(&rings[1], data);
 }
 
+static void ring_in_flight(unsigned int count)
+{
+	char data[4088] = "floor";
+	unsigned int sent = 0, got = 0;
+	uint64_t begin = bench_now();
+
+	while (got < count) {
+		while (sent < count && sent - got < IN_FLIGHT) {
+			put(&rings[0], data, 64);
+			sent++;
+		}
+		do {
+			get(&rings[1], data);
+			got++;
+		} while (got < sent && LOAD(&rings[1].head.value) != rings[1].tail.value);
+	}
+	bench_row("floor_ring_64_in_flight", (double)count * 1e9 / (double)(bench_now() - begin), "calls/s");
+}
+
 /* ---- Waking each other up ------------------------------------------------------------------------------- */
 
 static void futex_wait(uint32_t *word, uint32_t old)
@@ -154,57 +171,30 @@ static void serve_futex(void)
 	}
 }
 
+/* One who is woken up, and says so to one who polls. */
+static void serve_wake(void)
+{
+	for (uint32_t i = 1;; i++) {
+		futex_wait(&shared->request.value, i - 1);
+		STORE(&shared->reply.value, i);
+	}
+}
+
+static void call_wake(void *arg)
+{
+	uint32_t *i = arg;
+
+	futex_set(&shared->request.value, ++*i);
+	while (LOAD(&shared->reply.value) != *i)
+		__builtin_ia32_pause();
+}
+
 static void call_futex(void *arg)
 {
 	uint32_t *i = arg;
 
 	futex_set(&shared->request.value, ++*i);
 	futex_wait(&shared->reply.value, *i - 1);
-}
-
-/* ---- The same loops over the same kind of pages, in one process ------------------------------------------ */
-
-static double gbps(uint64_t begin)
-{
-	return (double)BULK_SIZE / (double)(bench_now() - begin);
-}
-
-static volatile uint64_t sink;
-
-static void memory_rows(unsigned int rounds)
-{
-	int fd = memfd_create("floor", MFD_CLOEXEC);
-	double best[4] = { 0 };
-	uint8_t *data, *other = malloc(BULK_SIZE);
-
-	if (fd < 0 || !other || ftruncate(fd, BULK_SIZE))
-		bench_die("memory");
-	data = mmap(NULL, BULK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
-	if (data == MAP_FAILED)
-		bench_die("mmap");
-	memset(other, 1, BULK_SIZE);
-	for (unsigned int i = 0; i <= rounds; i++) {
-		double rate[4];
-		uint64_t t = bench_now();
-
-		memory_fill(data, BULK_SIZE, i, 0);
-		rate[1] = gbps(t);
-		t = bench_now();
-		sink = memory_crc32c(0, data, BULK_SIZE);
-		rate[0] = gbps(t);
-		t = bench_now();
-		sink = memory_verify(data, BULK_SIZE, i, 0);
-		rate[2] = gbps(t);
-		t = bench_now();
-		memcpy(other, data, BULK_SIZE);
-		rate[3] = gbps(t);
-		for (int k = 0; k < 4 && i; k++)
-			best[k] += rate[k] / rounds;
-	}
-	bench_row("memory_crc32c", best[0], "GB/s");
-	bench_row("memory_fill", best[1], "GB/s");
-	bench_row("memory_verify", best[2], "GB/s");
-	bench_row("memory_copy", best[3], "GB/s");
 }
 
 int main(int argc, char **argv)
@@ -216,12 +206,9 @@ int main(int argc, char **argv)
 	pid_t server;
 
 	if (!count)
-		return fprintf(stderr, "usage: floors spin|ring|futex|futex_paused|memory COUNT\n"), 2;
-	if (!strcmp(mode, "memory")) {
-		bench_pin(CLIENT_CPU);
-		memory_rows(count);
-		return 0;
-	}
+		return fprintf(stderr,
+			       "usage: floors spin|ring|ring_in_flight|futex|futex_paused|wake_paused COUNT\n"),
+		       2;
 	shared = map_shared(sizeof(*shared));
 	rings = map_shared(2 * sizeof(*rings));
 	if (!strcmp(mode, "spin")) {
@@ -230,6 +217,12 @@ int main(int argc, char **argv)
 	} else if (!strcmp(mode, "ring")) {
 		server = start_server(serve_ring);
 		bench_row_latency("floor_ring", bench_latency(call_ring, data, count, false, server));
+	} else if (!strcmp(mode, "ring_in_flight")) {
+		server = start_server(serve_ring);
+		ring_in_flight(count);
+	} else if (!strcmp(mode, "wake_paused")) {
+		server = start_server(serve_wake);
+		bench_row_latency("floor_wake_paused", bench_latency(call_wake, &i, count, true, server));
 	} else {
 		bool paused = !strcmp(mode, "futex_paused");
 
