@@ -154,6 +154,11 @@ enum wp_slot_state {
 };
 
 struct wp_slot {
+	struct winapi_msg_header header; /* of the request, a copy */
+	/* Behind the header in both directions, so that each message is one piece of memory. */
+	uint8_t body[WINAPI_MAX_MESSAGE - sizeof(struct winapi_msg_header)];
+	uint64_t reply[WINAPI_HEADER_WORDS];
+	uint8_t reply_body[WINAPI_MAX_INLINE];
 	struct wp_work work;
 	struct wp_channel *channel;
 	void *packet;
@@ -171,13 +176,10 @@ struct wp_slot {
 	uint8_t state; /* parked: enum wp_slot_state */
 	bool work_pending; /* the work item hasn't come back from the platform */
 	struct wp_call call;
-	struct winapi_msg_header header; /* of the request, a copy */
-	/* Behind the header in both directions, so that each message is one piece of memory. */
-	uint8_t body[WINAPI_MAX_MESSAGE - sizeof(struct winapi_msg_header)];
-	uint64_t reply[WINAPI_HEADER_WORDS];
-	uint8_t reply_body[WINAPI_MAX_INLINE];
 };
-WINAPI_STATIC_ASSERT(offsetof(struct wp_slot, body) % 8 == 0);
+/* The spare slot, which serves most calls, starts on a line; so does all that is copied in it. */
+WINAPI_STATIC_ASSERT(offsetof(struct wp_slot, body) % 64 == 0);
+WINAPI_STATIC_ASSERT(offsetof(struct wp_slot, reply) % 64 == 0);
 WINAPI_STATIC_ASSERT(offsetof(struct wp_slot, reply_body) ==
 		     offsetof(struct wp_slot, reply) + sizeof(struct winapi_msg_header));
 

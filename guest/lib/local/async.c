@@ -45,12 +45,18 @@ void async_push_begin(struct local *local)
 	lock_take(&local->done_lock);
 }
 
+/* Never more than one round behind `capacity`: a division would cost as much as all else here. */
+static uint32_t wrapped(const struct completion_queue *q, uint32_t at)
+{
+	return at < q->capacity ? at : at - q->capacity;
+}
+
 /* There is room: submit saw to that. */
 void async_push(struct local *local, const struct request *request, int32_t result)
 {
 	struct completion_queue *q = &local->done;
 
-	q->entry[(q->first + q->count) % q->capacity] = (struct winapi_completion){
+	q->entry[wrapped(q, q->first + q->count)] = (struct winapi_completion){
 		.user_data = request->user_data,
 		.result = result,
 		.status = request->status,
@@ -83,7 +89,7 @@ static unsigned int pop(struct local *local, struct winapi_completion *out, unsi
 	lock_take(&local->done_lock);
 	for (; n < max && q->count; n++) {
 		out[n] = q->entry[q->first];
-		q->first = (q->first + 1) % q->capacity;
+		q->first = wrapped(q, q->first + 1);
 		__atomic_store_n(&q->count, q->count - 1, __ATOMIC_RELEASE);
 	}
 	lock_drop(&local->done_lock);
