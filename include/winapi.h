@@ -46,7 +46,8 @@ struct winapi_buffer; /* memory shared with it */
 /* ---- Opening --------------------------------------------------------------------------------------- */
 
 enum winapi_poll {
-	WINAPI_POLL_ADAPTIVE = 0, /* poll for as long as recent replies took, then sleep */
+	/* Poll for as long as recent replies took, then sleep; of long calls that take alike, poll for the end. */
+	WINAPI_POLL_ADAPTIVE = 0,
 	WINAPI_POLL_ALWAYS = 1, /* burn a CPU, never sleep */
 	WINAPI_POLL_NEVER = 2, /* always sleep */
 };

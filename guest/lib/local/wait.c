@@ -409,7 +409,7 @@ static void sleep_and_poll(const struct wish *wish)
 {
 	uint64_t expected = expected_ns(wish->local), early = early_by(expected);
 
-	if (!expected || crowded(wish->local))
+	if (!wish->request || !expected || crowded(wish->local))
 		return;
 	sleep_till(wish, wish->begin + expected - early);
 	poll_yielding(wish, wish->begin + expected + early);
