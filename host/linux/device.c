@@ -192,8 +192,11 @@ void device_rescind(struct device *device)
 static int complete(void *transport, void *packet, uint64_t request_id, const void *reply, uint32_t size)
 {
 	struct device *device = transport;
-	int err = vmbus_channel_send(device->channel, VMBUS_PACKET_COMPLETION, 0, request_id, reply, size);
+	int err = -ENODEV;
 
+	if (reply)
+		err = vmbus_channel_send(device->channel, VMBUS_PACKET_COMPLETION, 0, request_id, reply,
+					 size);
 	if (packet && err != -EAGAIN) {
 		external_free(device, packet);
 		guest_memory_idle(device->guest);

@@ -63,7 +63,8 @@ struct wp_transport_ops {
 	 * is the transport's. From any thread, but never two at a time for a channel; must not call back.
 	 * The guest need not see it before `publish`.
 	 * Every packet that was taken comes back this way exactly once, also during and after
-	 * wp_channel_close: then `packet` is the transport's whatever it returns.
+	 * wp_channel_close: then a reply that finds no room is followed by a call with `reply` NULL, which only gives
+	 * `packet` back.
 	 */
 	int (*complete)(void *transport, void *packet, uint64_t request_id, const void *reply, uint32_t size);
 	/* Lets the guest see the completions so far. Called as `complete` is. NULL: they are seen at once. */

@@ -71,8 +71,11 @@ static bool send(struct wp_channel *channel, struct wp_slot *slot)
 	int err = channel->ops->complete(channel->transport, slot->packet, slot->header.request_id,
 					 slot->reply, (uint32_t)sizeof(slot->reply) + slot->reply_size);
 
-	if (err == -WP_EAGAIN && !channel->closed)
-		return false;
+	if (err == -WP_EAGAIN) {
+		if (!channel->closed)
+			return false;
+		channel->ops->complete(channel->transport, slot->packet, slot->header.request_id, NULL, 0);
+	}
 	wp_bump(&channel->counters.replies, !err);
 	return true;
 }

@@ -242,14 +242,17 @@ static int complete(void *transport, void *packet, uint64_t request_id, const vo
 	require(e->core, "complete after closed");
 	require(!p->answered, "answered two times");
 	require(request_id == p->header.request_id, "completed by another id");
-	check_reply(p, h, size);
-	check_status(e, p, h->status);
-	if (!e->error && !e->room && !e->closing)
-		return EAGAIN_OF_CORE;
+	require(h || (e->closing && !e->room), "a reply is dropped that has room");
+	if (h) {
+		check_reply(p, h, size);
+		check_status(e, p, h->status);
+		if (!e->error && !e->room)
+			return EAGAIN_OF_CORE;
+	}
 	p->answered = true;
 	layout_unmap(&p->external);
-	if (e->error || !e->room)
-		return e->error ? e->error : EAGAIN_OF_CORE;
+	if (!h || e->error)
+		return e->error;
 	e->room--;
 	learn(e, p, h);
 	return 0;

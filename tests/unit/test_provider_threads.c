@@ -69,13 +69,18 @@ static int complete(void *transport, void *packet, uint64_t request_id, const vo
 	must(number < PACKETS && !c->completed[number], "a packet is completed twice");
 	c->room += c->more_room;
 	c->more_room = 0;
-	if (!c->room && !c->closing) {
+	if (reply && !c->room) {
 		c->busy = false;
 		return -11;
 	}
-	c->room -= c->room != 0;
 	c->completed[number] = 1;
 	c->completions++;
+	if (!reply) {
+		must(c->closing, "a reply is dropped");
+		c->busy = false;
+		return 0;
+	}
+	c->room--;
 	memcpy(&c->last, reply, sizeof(c->last));
 	if (size <= sizeof(c->last) + sizeof(c->last_data))
 		memcpy(c->last_data, (const uint8_t *)reply + sizeof(c->last), size - sizeof(c->last));
@@ -263,7 +268,7 @@ static void *run(void *argument)
 		begin(c);
 		for (unsigned int i = 0; i < STEPS; i++)
 			step(c);
-		c->closing = true; /* from here on each packet comes back whether there is room or not */
+		c->closing = true; /* from here on a packet may come back without a reply */
 		wp_channel_close(c->core);
 		while (!c->closed)
 			sched_yield();
