@@ -260,11 +260,15 @@ static const char *counters_move(struct context *c)
 	struct winapi_stats before = { .size = sizeof(before) }, after = { .size = sizeof(after) };
 	char in[8] = "count", out[8];
 
-	EXPECT(winapi_get_stats(c->handle, &before) == 0);
-	for (int i = 0; i < 10; i++)
-		EXPECT(winapi_echo(c->handle, in, out, 8) == 0);
-	EXPECT(winapi_get_stats(c->handle, &after) == 0);
-	EXPECT(after.calls - before.calls == 11 && after.replies - before.replies == 11);
+	/* The host counts a channel's requests, and /dev/winapi's is everybody's: a session may just be closed there. */
+	for (int tries = 0; tries < 10 && after.host_requests - before.host_requests != 11; tries++) {
+		EXPECT(winapi_get_stats(c->handle, &before) == 0);
+		for (int i = 0; i < 10; i++)
+			EXPECT(winapi_echo(c->handle, in, out, 8) == 0);
+		EXPECT(winapi_get_stats(c->handle, &after) == 0);
+		EXPECT(after.calls - before.calls == 11 && after.replies - before.replies == 11);
+		EXPECT(after.host_requests - before.host_requests >= 11);
+	}
 	EXPECT(after.host_requests - before.host_requests == 11);
 	EXPECT(after.bad_replies == 0 && after.timeouts == 0 && after.host_bytes_copied == 0);
 	EXPECT(after.provider_channels >= 1 && after.provider_sessions >= 1);

@@ -92,13 +92,16 @@ static void on_arrival(unsigned int number)
 	lx_send(control, refuse, (size_t)snprintf(refuse, sizeof(refuse), "refuse %u", number), -1);
 }
 
-/* The driver may have gone before; then there is nothing to withdraw. */
+/*
+ * The driver may have gone before; then there is nothing to withdraw. While it goes, which is when its guests leave and
+ * nobody watches, the device isn't even opened: Wine would call routines of a driver that is no longer there.
+ */
 static void on_departure(unsigned int number)
 {
 	uint64_t id = offers[number % MAX_VMS];
 
 	offers[number % MAX_VMS] = 0;
-	if (id)
+	if (id && watching)
 		withdraw(id);
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define MOST 1024u /* at a time */
+#define CLOSE_NS 10000000000u /* for the last handle to go */
 
 struct request {
 	PIRP irp; /* NULL: unused */
@@ -21,6 +22,9 @@ static struct lx_lock lock;
 static struct request requests[MOST];
 static PDEVICE_OBJECT device; /* the one that was made last */
 static PDRIVER_DISPATCH routines[IRP_MJ_MAXIMUM_FUNCTION + 1]; /* the driver's own */
+static PDRIVER_UNLOAD unload; /* its own, too */
+static uint32_t open_files; /* atomic: of its device */
+static bool unloading; /* atomic */
 
 /* ---- From dispatch to completion ---------------------------------------------------------------------- */
 
@@ -161,13 +165,47 @@ static void clean_up(PDEVICE_OBJECT to, PFILE_OBJECT file)
 	IoFreeIrp(irp);
 }
 
+static NTSTATUS refuse(PIRP irp)
+{
+	irp->IoStatus.Status = STATUS_DELETE_PENDING;
+	irp->IoStatus.Information = 0;
+	IoCompleteRequest(irp, IO_NO_INCREMENT);
+	return STATUS_DELETE_PENDING;
+}
+
 static NTSTATUS NTAPI dispatch(PDEVICE_OBJECT to, PIRP irp)
 {
 	const IO_STACK_LOCATION *stack = IoGetCurrentIrpStackLocation(irp);
+	UCHAR major = stack->MajorFunction;
+	NTSTATUS status;
 
-	if (stack->MajorFunction == IRP_MJ_CLOSE)
+	if (major == IRP_MJ_CREATE)
+		__atomic_fetch_add(&open_files, 1, __ATOMIC_SEQ_CST);
+	if (major == IRP_MJ_CLOSE)
 		clean_up(to, stack->FileObject);
-	return irp_dispatch(to, irp);
+	if (major == IRP_MJ_CREATE && __atomic_load_n(&unloading, __ATOMIC_SEQ_CST))
+		status = refuse(irp);
+	else
+		status = irp_dispatch(to, irp);
+	if (major == IRP_MJ_CLOSE || (major == IRP_MJ_CREATE && status != STATUS_SUCCESS))
+		__atomic_fetch_sub(&open_files, 1, __ATOMIC_SEQ_CST);
+	return status;
+}
+
+/*
+ * Windows doesn't unload a driver whose device somebody has open, and lets nobody open it from then on. Wine does both,
+ * and calls routines that are no longer there.
+ */
+static VOID NTAPI unload_when_closed(PDRIVER_OBJECT driver)
+{
+	uint64_t end = lx_clock_ns() + CLOSE_NS;
+
+	__atomic_store_n(&unloading, true, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&open_files, __ATOMIC_SEQ_CST) && lx_clock_ns() < end)
+		lx_poll(NULL, 0, 1000000);
+	if (__atomic_load_n(&open_files, __ATOMIC_SEQ_CST))
+		fault("the driver is unloaded while its device is open");
+	unload(driver);
 }
 
 void irp_watch(PDRIVER_OBJECT driver)
@@ -180,6 +218,10 @@ void irp_watch(PDRIVER_OBJECT driver)
 		routines[majors[i]] = driver->MajorFunction[majors[i]];
 		driver->MajorFunction[majors[i]] = dispatch;
 	}
+	open_files = 0;
+	unloading = false;
+	unload = driver->DriverUnload;
+	driver->DriverUnload = unload_when_closed;
 }
 
 void irp_device_is(PDEVICE_OBJECT made)

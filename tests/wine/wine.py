@@ -112,7 +112,9 @@ class Wine:
                                       stderr=None if "WINEDEBUG" in os.environ else subprocess.DEVNULL)
         for name in ("keeper", "faulty", "winapi_remoting"):
             self.must("install " + name)
-        self.must("start keeper")
+        # 1056: it runs already. Now and then Wine's StartService says so of the very service that it starts.
+        if self.tell("start keeper")[-1:] not in (["ok"], ["error 1056"]):
+            raise Error("the keeper doesn't start")
         self.must("watch")
 
     def path(self, name):
@@ -136,12 +138,12 @@ class Wine:
                 lines.append(line.strip())
         finally:
             timer.cancel()
-        raise Error("the agent died, or was too slow, at %r" % command)
+        raise Error("the agent died, or was too slow, at %r; the log ends with %r" % (command, self.log()[-600:]))
 
     def must(self, command):
         lines = self.tell(command)
         if not lines or lines[-1] != "ok":
-            raise Error("%s: %s" % (command, lines))
+            raise Error("%s: %s; the log ends with %r" % (command, lines, self.log()[-600:]))
         return lines[:-1]
 
     def parameters(self, **values):
