@@ -260,8 +260,9 @@ static const char *counters_move(struct context *c)
 	struct winapi_stats before = { .size = sizeof(before) }, after = { .size = sizeof(after) };
 	char in[8] = "count", out[8];
 
-	/* The host counts a channel's requests, and /dev/winapi's is everybody's: a session may just be closed there. */
-	for (int tries = 0; tries < 10 && after.host_requests - before.host_requests != 11; tries++) {
+	/* The host counts a channel's requests. A local one is ours alone; others may use /dev/winapi's meanwhile. */
+	for (int tries = c->uri && !strncmp(c->uri, "local:", 6) ? 1 : 10;
+	     tries && after.host_requests - before.host_requests != 11; tries--) {
 		EXPECT(winapi_get_stats(c->handle, &before) == 0);
 		for (int i = 0; i < 10; i++)
 			EXPECT(winapi_echo(c->handle, in, out, 8) == 0);
