@@ -64,7 +64,7 @@ def build(name, compiler, options):
 def test(folder, suites):
     """Runs the suites of a build and returns the test cases it reported: [passed, failed, skipped]."""
     command = ["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--num-processes", "1",
-               "--timeout-multiplier", "10"]  # against hanging for ever, not against a slow machine
+               "--timeout-multiplier", "3"]  # against hanging for ever, not against a slow machine
     for suite in suites or []:
         command += ["--suite", suite]
     report = os.path.join(TOP, folder, "meson-logs", "testlog.junit.xml")

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 
 from kernels import Kernel
 
@@ -37,13 +38,15 @@ vmport exit $(cat /tmp/status)
 """
 
 HOST_INIT = INIT + """
+stty -echo
 sh /host
 echo "=== host $?"
 poweroff -f
 """
 
 # The host's side: does what the guest says by `vmport host WORDS`, and first what says $BACKEND. Only one back-end at a
-# time; it listens at $D/s. The status is that of the VMM, which is that of the guest.
+# time; it listens at $D/s. The status is that of the VMM, which is that of the guest. On input of "state" the VMM prints
+# what the guest's CPUs are at; other lines say nothing.
 HOST = """
 mkfifo $D/control
 exec 3<>$D/control
@@ -60,12 +63,18 @@ serve() {
 serve & agent=$!
 echo "start $BACKEND" >&3
 while [ ! -S $D/s ]; do sleep 0.1; done
-$VMM --socket $D/s --control $D/control
+exec 4<&0
+$VMM --socket $D/s --control $D/control & vmm=$!
+while read -r word <&4; do [ "$word" != state ] || kill -USR1 $vmm; done & asked=$!
+wait $vmm
 status=$?
+kill $asked
 echo end >&3
 wait $agent
 exit $status
 """
+
+TO_ANSWER = 20  # seconds, for a machine that is asked for its state
 
 TRUSTING = """[daemon]
 log_level = warning
@@ -194,13 +203,16 @@ class Machine:
         self.guest.modules(modules)
         self.initrd = os.path.join(work, "guest.cpio")
 
-    def run(self, timeout, nested=None, echo=None):
-        """(status, output): the guest's, None when it didn't end. echo: called with each line as it comes."""
+    def run(self, seconds, nested=None, echo=None):
+        """
+        (status, output): the guest's, None when it didn't end. echo: called with each line as it comes; the guest has
+        `seconds`, and anew as many as echo returns, unless that is None.
+        """
         if nested is None:
             nested = not kvm_works(self.build)
         self.guest.write(self.initrd)
         command = self.nested_command() if nested else self.direct_command()
-        output = Watched(command, self.work, timeout, echo).run()
+        output = Watched(command, self.work, seconds, echo).run()
         ended = re.search(r"^=== host (\d+)", output, re.M)
         return int(ended.group(1)) if ended else None, output
 
@@ -244,13 +256,40 @@ class Machine:
 
 
 class Watched:
-    """A command in a session of its own, its output kept and shown as it comes, ended after `timeout` seconds."""
+    """A command in a session of its own, its output kept and shown as it comes. Late, it is asked for its state, then ended."""
 
-    def __init__(self, command, folder, timeout, echo):
-        self.timeout, self.echo = timeout, echo
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    def __init__(self, command, folder, seconds, echo):
+        self.echo = echo or (lambda line: None)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                         cwd=folder, start_new_session=True, text=True, errors="replace")
         self.log = open(os.path.join(folder, "log"), "w")
+        self.timer = None
+        self.after(seconds, self.late)
+
+    def after(self, seconds, act):
+        if self.timer:
+            self.timer.cancel()
+        self.timer = threading.Timer(seconds, act)
+        self.timer.start()
+
+    def late(self):
+        self.say("state")
+        self.after(TO_ANSWER, self.end)
+
+    def say(self, word):
+        try:
+            os.write(self.process.stdin.fileno(), word.encode() + b"\n")
+        except BrokenPipeError:
+            return False
+        return True
+
+    def poke(self):
+        """
+        QEMU's emulation of SVM and its devices change a CPU's pending interrupts without a lock between them, and so lose
+        a timer interrupt once in a while; without that, no other comes. The next interrupt of any device makes up for it.
+        """
+        while self.say(""):
+            time.sleep(0.2)
 
     def end(self):
         try:
@@ -260,20 +299,20 @@ class Watched:
 
     def run(self):
         lines = []
-        timer = threading.Timer(self.timeout, self.end)
-        timer.start()
+        threading.Thread(target=self.poke, daemon=True).start()
         # Whoever ends us ends the machine, too.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
         try:
-            for line in self.process.stdout:
+            for line in filter(str.strip, self.process.stdout):  # poke() is echoed in the beginning
                 line = line.replace("\r", "")
                 lines.append(line)
                 self.log.write(line)
                 self.log.flush()
-                if self.echo:
-                    self.echo(line.rstrip("\n"))
+                seconds = self.echo(line.rstrip("\n"))
+                if seconds is not None:
+                    self.after(seconds, self.late)
         finally:
-            timer.cancel()
+            self.timer.cancel()
             self.end()
             self.process.wait()
         return "".join(lines)
@@ -290,5 +329,5 @@ def kvm_works(build):
         if os.access("/dev/kvm", os.R_OK | os.W_OK):
             machine = Machine(build, os.path.join(build, "vm-probe"), cpus=1, memory=256)
             machine.guest.text("script", "true\n")
-            _kvm_works = machine.run(timeout=30, nested=False)[0] == 0
+            _kvm_works = machine.run(30, nested=False)[0] == 0
     return _kvm_works

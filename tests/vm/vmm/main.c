@@ -129,6 +129,7 @@ int main(int argc, char **argv)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, SIG_IGN);
+	state_init();
 	boot_memory(a.megabytes << 20);
 	create_vm();
 	for (uint32_t i = 0; i < vmm.cpus; i++)

@@ -172,9 +172,10 @@ void *vcpu_run(void *argument)
 
 	for (;;) {
 		if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
-			if (errno == EINTR || errno == EAGAIN)
-				continue;
-			die("KVM_RUN");
+			if (errno != EINTR && errno != EAGAIN)
+				die("KVM_RUN");
+			state_print_if_wanted(vcpu);
+			continue;
 		}
 		__atomic_fetch_add(&vmm.exits[vcpu->run->exit_reason % MAX_REASONS], 1, __ATOMIC_RELAXED);
 		pthread_mutex_lock(&devices);

@@ -11,6 +11,7 @@
  *	serial.c    the console
  *	synic.c     interrupts and messages to the guest
  *	counters.c  how often a CPU has left the guest
+ *	state.c     what each CPU is at, for a guest that doesn't move any more
  *	vsock.c     AF_VSOCK by vhost, for bench-vm
  *	control.c   lines from the guest to the test's host side
  *	frontend.c  vmbus-user: records, reconnect
@@ -89,6 +90,10 @@ void synic_post(uint32_t vp, const void *message, uint32_t size);
 void counters_init(void);
 uint32_t counters_exits(void);
 uint32_t counters_kvm_exits(void);
+
+/* state.c */
+void state_init(void);
+void state_print_if_wanted(struct vcpu *vcpu);
 
 /* control.c */
 void control_open(const char *path);
