@@ -8,13 +8,13 @@ the same: an unmodified kernel and an initramfs made here.
 import lzma
 import os
 import re
+import select
 import shutil
 import signal
 import stat
 import struct
 import subprocess
 import sys
-import threading
 import time
 
 from kernels import Kernel
@@ -74,6 +74,7 @@ wait $agent
 exit $status
 """
 
+SILENCE = 0.2  # seconds, then a machine is poked
 TO_ANSWER = 20  # seconds, for a machine that is asked for its state
 
 TRUSTING = """[daemon]
@@ -261,35 +262,33 @@ class Watched:
     def __init__(self, command, folder, seconds, echo):
         self.echo = echo or (lambda line: None)
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                        cwd=folder, start_new_session=True, text=True, errors="replace")
+                                        cwd=folder, start_new_session=True)
         self.log = open(os.path.join(folder, "log"), "w")
-        self.timer = None
-        self.after(seconds, self.late)
+        self.lines = []
+        self.until, self.asked = time.monotonic() + seconds, False
 
-    def after(self, seconds, act):
-        if self.timer:
-            self.timer.cancel()
-        self.timer = threading.Timer(seconds, act)
-        self.timer.start()
-
-    def late(self):
-        self.say("state")
-        self.after(TO_ANSWER, self.end)
+    def take(self, line):
+        line = line.decode(errors="replace").replace("\r", "")
+        if not line:  # what say() says is echoed in the beginning
+            return
+        self.lines.append(line + "\n")
+        self.log.write(line + "\n")
+        self.log.flush()
+        seconds = self.echo(line)
+        if seconds is not None:
+            self.until = time.monotonic() + seconds
 
     def say(self, word):
         try:
-            os.write(self.process.stdin.fileno(), word.encode() + b"\n")
+            os.write(self.process.stdin.fileno(), word + b"\n")
         except BrokenPipeError:
-            return False
-        return True
+            pass  # it has ended, which its output will tell
 
-    def poke(self):
-        """
-        QEMU's emulation of SVM and its devices change a CPU's pending interrupts without a lock between them, and so lose
-        a timer interrupt once in a while; without that, no other comes. The next interrupt of any device makes up for it.
-        """
-        while self.say(""):
-            time.sleep(0.2)
+    def late(self):
+        if self.asked:
+            self.end()
+        self.say(b"state")
+        self.until, self.asked = time.monotonic() + TO_ANSWER, True
 
     def end(self):
         try:
@@ -297,25 +296,36 @@ class Watched:
         except ProcessLookupError:
             pass
 
+    def follow(self):
+        """
+        To the end of its output. QEMU's emulation of SVM and its devices change a CPU's pending interrupts without a lock
+        between them, and so lose a timer interrupt now and then; without that, no other comes. The next interrupt of any
+        device makes up for it, so a machine that is silent gets a byte on its serial line.
+        """
+        out, part = self.process.stdout.fileno(), b""
+        while True:
+            if select.select([out], [], [], SILENCE)[0]:
+                data = os.read(out, 65536)
+                if not data:
+                    break
+                *whole, part = (part + data).split(b"\n")
+                for line in whole:
+                    self.take(line)
+            else:
+                self.say(b"")
+            if time.monotonic() > self.until:
+                self.late()
+        self.take(part)
+
     def run(self):
-        lines = []
-        threading.Thread(target=self.poke, daemon=True).start()
         # Whoever ends us ends the machine, too.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
         try:
-            for line in filter(str.strip, self.process.stdout):  # poke() is echoed in the beginning
-                line = line.replace("\r", "")
-                lines.append(line)
-                self.log.write(line)
-                self.log.flush()
-                seconds = self.echo(line.rstrip("\n"))
-                if seconds is not None:
-                    self.after(seconds, self.late)
+            self.follow()
         finally:
-            self.timer.cancel()
             self.end()
             self.process.wait()
-        return "".join(lines)
+        return "".join(self.lines)
 
 
 _kvm_works = None

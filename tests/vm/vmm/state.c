@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What each CPU is at, on SIGUSR1: for a guest that doesn't move any more. A CPU that waits for interrupts, takes
- * them, and has one due that doesn't come is our emulation's fault, not that of the guest.
+ * What each CPU is at, on SIGUSR1: for a guest that doesn't move any more. That there is an answer says that the
+ * machine around the guest moves.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -12,8 +12,6 @@
 #include "vmm.h"
 
 #define KICK SIGUSR2 /* makes KVM_RUN return, so that its CPU can be looked at: by the CPU's own thread */
-#define MSR_TSC 0x10u
-#define MSR_TSC_DEADLINE 0x6e0u
 #define FLAG_INTERRUPTS 0x200u
 
 /* Registers of the local APIC (Intel SDM volume 3, table 11-1) */
@@ -43,10 +41,6 @@ static void print_vectors(const struct kvm_lapic_state *state, const char *name,
 
 static void print(struct vcpu *vcpu)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry[2];
-	} msrs = { .head.nmsrs = 2, .entry = { { .index = MSR_TSC }, { .index = MSR_TSC_DEADLINE } } };
 	struct kvm_regs regs = { 0 };
 	struct kvm_mp_state mp = { 0 };
 	struct kvm_lapic_state lapic = { 0 };
@@ -56,15 +50,13 @@ static void print(struct vcpu *vcpu)
 	ioctl(vcpu->fd, KVM_GET_MP_STATE, &mp);
 	ioctl(vcpu->fd, KVM_GET_LAPIC, &lapic);
 	ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events);
-	ioctl(vcpu->fd, KVM_GET_MSRS, &msrs);
 	flockfile(stdout);
 	printf("vmm: CPU %u: %s, interrupts %s, rip %llx, rsp %llx", vcpu->index,
 	       mp.mp_state == KVM_MP_STATE_HALTED ? "halted" : "running",
 	       regs.rflags & FLAG_INTERRUPTS ? "on" : "off", (unsigned long long)regs.rip,
 	       (unsigned long long)regs.rsp);
-	printf(", timer %x of %x left %x, tsc %llx, deadline %llx", apic(&lapic, APIC_TIMER),
-	       apic(&lapic, APIC_INITIAL), apic(&lapic, APIC_CURRENT), (unsigned long long)msrs.entry[0].data,
-	       (unsigned long long)msrs.entry[1].data);
+	printf(", timer %x of %x left %x", apic(&lapic, APIC_TIMER), apic(&lapic, APIC_INITIAL),
+	       apic(&lapic, APIC_CURRENT));
 	print_vectors(&lapic, "irr", APIC_IRR);
 	print_vectors(&lapic, "isr", APIC_ISR);
 	printf(", injected %u:%x shadow %u, last exit %u\n", events.interrupt.injected, events.interrupt.nr,
