@@ -20,6 +20,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # name: (compiler, meson options, suites or None for all)
 BUILDS = {
     "gcc": ("gcc", ["-Dtests=enabled", "-Dman=enabled"], None),
+    "clang": ("clang", ["-Dtests=enabled"], ["unit"]),  # what it warns of, in all of the tree
     "asan": ("clang", ["-Dtests=enabled", "-Dfuzz=true", "-Db_sanitize=address,undefined", "-Db_lundef=false"],
              ["unit", "conformance", "hostile", "fuzz"]),
     "tsan": ("clang", ["-Dtests=enabled", "-Db_sanitize=thread", "-Db_lundef=false"], ["unit", "threads"]),

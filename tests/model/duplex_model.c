@@ -736,13 +736,31 @@ static const char *search(void)
 enum { ONE_PACKET, TWO_PACKETS, TWO_PARKED, LARGE_PACKETS, GUEST_POLLS, HOST_POLLS, CLOCK, SETUPS };
 
 static const struct setup setups[SETUPS] = {
-	[ONE_PACKET] = { "rings of one packet", 2, 1, 1 },
-	[TWO_PACKETS] = { "rings of two packets", 3, 1, 1 },
-	[TWO_PARKED] = { "rings of two packets, two replies parked", 3, 2, 1 },
-	[LARGE_PACKETS] = { "a guest that asks for more room than one packet needs", 3, 1, 2 },
-	[GUEST_POLLS] = { "a guest that never sleeps", 2, 1, 1, .guest_polls = true },
-	[HOST_POLLS] = { "a host that never sleeps", 2, 1, 1, .host_polls = true },
-	[CLOCK] = { "a guest that wakes up twice without a signal", 3, 1, 1, .clock = 2 },
+	[ONE_PACKET] = { .name = "rings of one packet", .slots = 2, .parked_max = 1, .asked = 1 },
+	[TWO_PACKETS] = { .name = "rings of two packets", .slots = 3, .parked_max = 1, .asked = 1 },
+	[TWO_PARKED] = { .name = "rings of two packets, two replies parked",
+			 .slots = 3,
+			 .parked_max = 2,
+			 .asked = 1 },
+	[LARGE_PACKETS] = { .name = "a guest that asks for more room than one packet needs",
+			    .slots = 3,
+			    .parked_max = 1,
+			    .asked = 2 },
+	[GUEST_POLLS] = { .name = "a guest that never sleeps",
+			  .slots = 2,
+			  .parked_max = 1,
+			  .asked = 1,
+			  .guest_polls = true },
+	[HOST_POLLS] = { .name = "a host that never sleeps",
+			 .slots = 2,
+			 .parked_max = 1,
+			 .asked = 1,
+			 .host_polls = true },
+	[CLOCK] = { .name = "a guest that wakes up twice without a signal",
+		    .slots = 3,
+		    .parked_max = 1,
+		    .asked = 1,
+		    .clock = 2 },
 };
 
 /* Each mutant where it must be noticed. */

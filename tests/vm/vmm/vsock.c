@@ -8,6 +8,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -100,15 +101,17 @@ static void start_queue(uint32_t i)
 
 static void start(void)
 {
-	struct {
-		struct vhost_memory head;
-		struct vhost_memory_region region;
-	} memory = { { .nregions = 1 },
-		     { .memory_size = vmm.ram_size, .userspace_addr = (uintptr_t)vmm.ram } };
+	struct vhost_memory *memory = calloc(1, sizeof(*memory) + sizeof(memory->regions[0]));
 	int running = 1;
 
+	if (!memory)
+		die("no memory");
+	memory->nregions = 1;
+	memory->regions[0] = (struct vhost_memory_region){ .memory_size = vmm.ram_size,
+							   .userspace_addr = (uintptr_t)vmm.ram };
 	must(VHOST_SET_FEATURES, &accepted);
-	must(VHOST_SET_MEM_TABLE, &memory);
+	must(VHOST_SET_MEM_TABLE, memory);
+	free(memory);
 	for (uint32_t i = 0; i < VHOST_QUEUES; i++)
 		start_queue(i);
 	must(VHOST_VSOCK_SET_RUNNING, &running);
