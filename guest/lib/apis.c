@@ -5,8 +5,8 @@
 #include "../../host/provider/memory_ops.h"
 #include "internal.h"
 
-int simple_call(struct winapi *handle, uint32_t api, uint16_t method, const void *in, uint32_t in_size,
-		void *out, uint32_t *out_size)
+HOT_PATH int simple_call(struct winapi *handle, uint32_t api, uint16_t method, const void *in,
+			 uint32_t in_size, void *out, uint32_t *out_size)
 {
 	struct winapi_call call = WINAPI_CALL_INIT;
 	int err;
@@ -62,7 +62,7 @@ int winapi_list_apis(struct winapi *handle, struct winapi_api_info *apis, unsign
 
 /* ---- Echo ---------------------------------------------------------------------------------------------- */
 
-int winapi_echo(struct winapi *handle, const void *in, void *out, uint32_t size)
+HOT_PATH int winapi_echo(struct winapi *handle, const void *in, void *out, uint32_t size)
 {
 	uint32_t got = size;
 	int err = simple_call(handle, WINAPI_API_ECHO, WINAPI_ECHO_CALL, in, size, out, &got);

@@ -44,7 +44,7 @@ const char *winapi_status_text(uint32_t status)
 					      "a status that this library doesn't know";
 }
 
-int status_error(uint32_t status)
+HOT_PATH int status_error(uint32_t status)
 {
 	return status < WINAPI_STATUS_COUNT ? -statuses[status].error : -EPROTO;
 }

@@ -43,7 +43,7 @@ int process_number(uint32_t *number)
 	return err;
 }
 
-bool process_is(uint32_t number)
+HOT_PATH bool process_is(uint32_t number)
 {
 	return __atomic_load_n(page, __ATOMIC_RELAXED) == number;
 }

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../../common/hot.h"
 #include "../../common/protocol.h"
 #include "../../common/status.h"
 #include "../../include/winapi.h"
@@ -21,11 +22,11 @@
 /* ---- Errors (error.c) ------------------------------------------------------------------------------- */
 
 /* Notes what winapi_error_message will say, and returns err, a negative errno. */
-__attribute__((format(printf, 2, 3))) int fail(int err, const char *format, ...);
+__attribute__((cold, format(printf, 2, 3))) int fail(int err, const char *format, ...);
 /* The errno of a status that a host sent (one it may have made up); 0 for OK. */
 int status_error(uint32_t status);
 /* Fails with what a status means. */
-int fail_status(const char *what, uint32_t status);
+__attribute__((cold)) int fail_status(const char *what, uint32_t status);
 
 /* ---- Time -------------------------------------------------------------------------------------------- */
 

@@ -12,7 +12,7 @@
 
 WINAPI_ASSERT_SIZE(struct winapi_api_info, sizeof(struct winapi_api_desc));
 
-uint64_t clock_ns(void)
+HOT_PATH uint64_t clock_ns(void)
 {
 	struct timespec t;
 
@@ -20,7 +20,7 @@ uint64_t clock_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
 
-uint64_t deadline_after(uint64_t now, uint32_t timeout_ms)
+HOT_PATH uint64_t deadline_after(uint64_t now, uint32_t timeout_ms)
 {
 	return timeout_ms == WINAPI_TIMEOUT_INFINITE ? NO_DEADLINE : now + timeout_ms * 1000000ull;
 }
@@ -32,7 +32,7 @@ const char *winapi_library_version(void)
 
 /* ---- Entering and leaving ---------------------------------------------------------------------------- */
 
-int handle_enter(struct winapi *handle)
+HOT_PATH int handle_enter(struct winapi *handle)
 {
 	if (!handle)
 		return fail(-EINVAL, "the handle is NULL");
@@ -46,7 +46,7 @@ int handle_enter(struct winapi *handle)
 	return 0;
 }
 
-void handle_leave(struct winapi *handle)
+HOT_PATH void handle_leave(struct winapi *handle)
 {
 	if (__atomic_sub_fetch(&handle->inside, 1, __ATOMIC_ACQ_REL) == 0)
 		handle->ops->release(handle);
@@ -248,7 +248,7 @@ static int check_ref(const struct winapi *handle, const struct winapi_buffer_ref
 }
 
 /* Bounds of the protocol; what the host decides (handles' access, lengths) is left to the host. */
-static int check_call(const struct winapi *handle, const struct winapi_call *call)
+HOT_PATH static int check_call(const struct winapi *handle, const struct winapi_call *call)
 {
 	int err = 0;
 
@@ -270,7 +270,7 @@ static int check_call(const struct winapi *handle, const struct winapi_call *cal
 	return err;
 }
 
-int winapi_call(struct winapi *handle, struct winapi_call *call)
+HOT_PATH int winapi_call(struct winapi *handle, struct winapi_call *call)
 {
 	int err = handle_enter(handle);
 

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <time.h>
 
+#include "../../common/hot.h"
 #include "../provider/platform.h"
 
 #define SPAN_NS 100000u
@@ -37,7 +38,7 @@ static uint64_t told(const struct tsc_clock *clock, uint64_t tsc)
 	return clock->ns + ((ticks < clock->span ? ticks : clock->span) * clock->rate >> 32);
 }
 
-uint64_t tsc_clock_set(struct tsc_clock *clock, uint64_t tsc, uint64_t real_ns)
+HOT_PATH uint64_t tsc_clock_set(struct tsc_clock *clock, uint64_t tsc, uint64_t real_ns)
 {
 	uint64_t least = told(clock, tsc);
 
@@ -80,7 +81,7 @@ static uint64_t set_clock(struct tsc_clock *clock)
 	return real > least ? real : least;
 }
 
-uint64_t wp_clock_ns(void)
+HOT_PATH uint64_t wp_clock_ns(void)
 {
 	static __thread struct tsc_clock clock;
 	static int known; /* 1: usable, -1: not; any thread finds the same */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "../../common/hot.h"
 #include "guest.h"
 #include "hostd.h"
 
@@ -156,7 +157,7 @@ static unsigned int take_packets(struct device *device, int *got)
 	return taken;
 }
 
-bool device_turn(struct device *device)
+HOT_PATH bool device_turn(struct device *device)
 {
 	unsigned int taken = 0;
 	int got = 0;
@@ -189,7 +190,8 @@ void device_rescind(struct device *device)
 
 /* ---- The provider core's side ---------------------------------------------------------------------- */
 
-static int complete(void *transport, void *packet, uint64_t request_id, const void *reply, uint32_t size)
+HOT_PATH static int complete(void *transport, void *packet, uint64_t request_id, const void *reply,
+			     uint32_t size)
 {
 	struct device *device = transport;
 	int err = -ENODEV;
@@ -204,7 +206,7 @@ static int complete(void *transport, void *packet, uint64_t request_id, const vo
 	return err;
 }
 
-static void publish(void *transport)
+HOT_PATH static void publish(void *transport)
 {
 	struct device *device = transport;
 
@@ -341,7 +343,7 @@ static void closing(void *arg, struct vmbus_channel *channel)
 	wp_channel_close(core);
 }
 
-static void kicked(void *arg, struct vmbus_channel *channel)
+HOT_PATH static void kicked(void *arg, struct vmbus_channel *channel)
 {
 	struct device *device = arg;
 

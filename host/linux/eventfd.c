@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../common/hot.h"
+
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
@@ -105,7 +107,7 @@ static struct timer *timer_new(void)
 	return timer;
 }
 
-int eventfd_signal(int fd)
+HOT_PATH int eventfd_signal(int fd)
 {
 	static const uint64_t one = 1;
 	struct timer *timer = pthread_getspecific(timer_key);

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../../common/hot.h"
 #include "eventfd.h"
 #include "hostd.h"
 #include "platform_linux.h"
@@ -160,7 +161,7 @@ struct kick {
 	struct task free_task;
 };
 
-static void on_kick(struct source *source, uint32_t events)
+HOT_PATH static void on_kick(struct source *source, uint32_t events)
 {
 	struct kick *kick = (struct kick *)((char *)source - offsetof(struct kick, source));
 
@@ -223,7 +224,7 @@ static void call_vp(struct guest *guest, struct guest_vp *vp)
 	vp->call = -1;
 }
 
-static void signal_guest(void *owner, uint32_t relid, uint32_t vp)
+HOT_PATH static void signal_guest(void *owner, uint32_t relid, uint32_t vp)
 {
 	struct guest *guest = owner;
 	struct guest_vp *to;

@@ -51,8 +51,8 @@ struct guest *guest_start(struct ring_thread *thread, int fd, const struct wp_id
 /* Ends the guest: its socket now, the rest when the last access to its memory is over. */
 void guest_drop(struct guest *guest);
 /* The same, with a line in the log. */
-void guest_fail(struct guest *guest, const char *why);
-void guest_complain(struct guest *guest, const char *what);
+__attribute__((cold)) void guest_fail(struct guest *guest, const char *why);
+__attribute__((cold)) void guest_complain(struct guest *guest, const char *what);
 
 /* A use of the guest's memory ended: regions may leave. Any thread. */
 void guest_memory_idle(struct guest *guest);

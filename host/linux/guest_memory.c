@@ -11,6 +11,8 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "../../common/hot.h"
+
 #define PAGE 4096u
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -23,7 +25,7 @@ void guest_memory_init(struct guest_memory *memory, uint32_t max_regions, uint64
 	};
 }
 
-bool guest_memory_faulted(const struct guest_memory *memory)
+HOT_PATH bool guest_memory_faulted(const struct guest_memory *memory)
 {
 	return __atomic_load_n(&memory->faulted, __ATOMIC_ACQUIRE);
 }

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../common/hot.h"
 #include "../provider/platform.h"
 #include "platform_linux.h"
 
@@ -46,7 +47,7 @@ static void lock_slowly(uint32_t *w)
 		syscall(SYS_futex, w, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
 }
 
-void wp_lock(struct wp_lock *lock)
+HOT_PATH void wp_lock(struct wp_lock *lock)
 {
 	uint32_t *w = word(lock), zero = 0;
 
@@ -54,7 +55,7 @@ void wp_lock(struct wp_lock *lock)
 		lock_slowly(w);
 }
 
-void wp_unlock(struct wp_lock *lock)
+HOT_PATH void wp_unlock(struct wp_lock *lock)
 {
 	uint32_t *w = word(lock);
 

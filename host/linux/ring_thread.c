@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "../../common/hot.h"
 #include "device.h"
 #include "guest.h"
 
@@ -100,7 +101,7 @@ static void run_graveyard(struct ring_thread *thread)
 
 /* ---- Events ----------------------------------------------------------------------------------------- */
 
-static bool take_events(struct ring_thread *thread, int timeout)
+HOT_PATH static bool take_events(struct ring_thread *thread, int timeout)
 {
 	struct epoll_event events[EVENTS];
 	int n = epoll_wait(thread->epoll, events, EVENTS, timeout);
@@ -204,7 +205,7 @@ static void sleep_until_event(struct ring_thread *thread)
 	__atomic_store_n(&thread->asleep, 0, __ATOMIC_RELAXED);
 }
 
-bool ring_thread_turn(struct ring_thread *thread)
+HOT_PATH bool ring_thread_turn(struct ring_thread *thread)
 {
 	bool found = run_tasks(thread);
 
@@ -226,7 +227,7 @@ static bool finished(struct ring_thread *thread)
 	return thread->stopping && !thread->guests && inbox_empty(thread);
 }
 
-void *ring_thread_run(void *argument)
+HOT_PATH void *ring_thread_run(void *argument)
 {
 	struct ring_thread *thread = argument;
 

@@ -9,6 +9,7 @@
 #ifndef WINAPI_PROVIDER_API_H
 #define WINAPI_PROVIDER_API_H
 
+#include "../../common/hot.h"
 #include "provider.h"
 
 /* A handler touches at most this much of the buffers between two looks at cancel and deadline. */

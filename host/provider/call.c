@@ -89,7 +89,7 @@ static void let_go(struct wp_slot *slot)
 
 static void run_later(struct wp_channel *channel, struct wp_slot *slot);
 
-enum winapi_status wp_call_start(struct wp_channel *channel, struct wp_slot *slot)
+HOT_PATH enum winapi_status wp_call_start(struct wp_channel *channel, struct wp_slot *slot)
 {
 	enum winapi_status status = check_call(slot);
 	uint64_t work = 0;

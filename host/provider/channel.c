@@ -271,8 +271,9 @@ static bool take_header(struct wp_slot *slot, uint64_t request_id, const void *d
 	return h->magic == WINAPI_MAGIC && h->request_id && (!request_id || request_id == h->request_id);
 }
 
-enum wp_packet_result wp_channel_packet(struct wp_channel *channel, void *packet, uint64_t request_id,
-					const void *data, uint32_t size, const struct wp_segments *external)
+HOT_PATH enum wp_packet_result wp_channel_packet(struct wp_channel *channel, void *packet,
+						 uint64_t request_id, const void *data, uint32_t size,
+						 const struct wp_segments *external)
 {
 	uint64_t now = wp_clock_ns();
 	enum winapi_status status;

@@ -20,7 +20,7 @@ static void fill_header(struct wp_slot *slot)
 	word[7] = slot->host_ns;
 }
 
-void wp_reply_prepare(struct wp_slot *slot, enum winapi_status status)
+HOT_PATH void wp_reply_prepare(struct wp_slot *slot, enum winapi_status status)
 {
 	slot->status = status;
 	slot->host_ns = wp_clock_ns() - slot->call.received_ns;
@@ -56,7 +56,7 @@ static void count_batch(struct wp_channel *channel, const struct wp_slot *slot)
 	}
 }
 
-static void count(struct wp_channel *channel, const struct wp_slot *slot)
+HOT_PATH static void count(struct wp_channel *channel, const struct wp_slot *slot)
 {
 	wp_bump(&channel->counters.errors, slot->status != WINAPI_STATUS_OK);
 	if (slot->api)
@@ -66,7 +66,7 @@ static void count(struct wp_channel *channel, const struct wp_slot *slot)
 }
 
 /* False: no room, the slot keeps the reply. A channel that is closed only gives the packet back. */
-static bool send(struct wp_channel *channel, struct wp_slot *slot)
+HOT_PATH static bool send(struct wp_channel *channel, struct wp_slot *slot)
 {
 	int err = channel->ops->complete(channel->transport, slot->packet, slot->header.request_id,
 					 slot->reply, (uint32_t)sizeof(slot->reply) + slot->reply_size);
@@ -99,7 +99,7 @@ static bool send_in_order(struct wp_channel *channel, struct wp_slot *slot)
 	return channel->first_reply == WP_NO_SLOT && send(channel, slot);
 }
 
-void wp_reply_now(struct wp_channel *channel, enum winapi_status status)
+HOT_PATH void wp_reply_now(struct wp_channel *channel, enum winapi_status status)
 {
 	struct wp_slot *slot = channel->spare;
 	bool alone = wp_channel_alone(channel);
@@ -127,7 +127,7 @@ static void publish(struct wp_channel *channel)
 		channel->ops->publish(channel->transport);
 }
 
-void wp_channel_publish(struct wp_channel *channel)
+HOT_PATH void wp_channel_publish(struct wp_channel *channel)
 {
 	bool alone = wp_channel_alone(channel);
 
@@ -181,7 +181,7 @@ bool wp_channel_flush(struct wp_channel *channel)
 	return waiting;
 }
 
-bool wp_channel_blocked(const struct wp_channel *channel)
+HOT_PATH bool wp_channel_blocked(const struct wp_channel *channel)
 {
 	return wp_atomic_load32(&channel->replies_waiting) != 0;
 }

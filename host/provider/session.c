@@ -2,7 +2,7 @@
 /* Sessions: one opener on the guest each, with its buffers. */
 #include "core.h"
 
-struct wp_session *wp_session_find(struct wp_channel *channel, uint64_t id)
+HOT_PATH struct wp_session *wp_session_find(struct wp_channel *channel, uint64_t id)
 {
 	uint32_t index = wp_id_index(id);
 	struct wp_session *session;

@@ -2,7 +2,7 @@
 /* Request slots: free ones, the index of parked ones by request id. */
 #include "core.h"
 
-bool wp_slot_spare(struct wp_channel *channel)
+HOT_PATH bool wp_slot_spare(struct wp_channel *channel)
 {
 	uint16_t index;
 

@@ -241,7 +241,7 @@ uint32_t vmbus_channel_ring_size(const struct vmbus_channel *channel)
 	return channel->out.size;
 }
 
-void vmbus_channel_kick(struct vmbus_channel *channel)
+HOT_PATH void vmbus_channel_kick(struct vmbus_channel *channel)
 {
 	if (channel->state == CHANNEL_OPEN)
 		channel->offer.ops->kicked(channel->offer.device, channel);

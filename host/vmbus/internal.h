@@ -10,6 +10,7 @@
 #ifndef VMBUS_INTERNAL_H
 #define VMBUS_INTERNAL_H
 
+#include "../../common/hot.h"
 #include "vmbus_server.h"
 
 /* Any status but 0 refuses; this is what Windows calls STATUS_UNSUCCESSFUL. */
@@ -92,7 +93,7 @@ struct vmbus_server {
 
 /* server.c */
 void bus_send(struct vmbus_server *server, const void *message, uint32_t size);
-void bus_complain(struct vmbus_server *server, const char *what);
+__attribute__((cold)) void bus_complain(struct vmbus_server *server, const char *what);
 bool bus_version_known(const struct vmbus_server *server, uint32_t version);
 /* Once all devices have closed: goes on with the unload or contact that waits for it. */
 void bus_settle(struct vmbus_server *server);

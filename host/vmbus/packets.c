@@ -63,7 +63,7 @@ static int ranges_translate(struct vmbus_channel *channel, struct vmbus_packet *
 	return err == -EFAULT ? -EPROTO : err;
 }
 
-int vmbus_channel_next(struct vmbus_channel *channel, struct vmbus_packet *packet)
+HOT_PATH int vmbus_channel_next(struct vmbus_channel *channel, struct vmbus_packet *packet)
 {
 	int got;
 
@@ -91,7 +91,7 @@ int vmbus_channel_next(struct vmbus_channel *channel, struct vmbus_packet *packe
 	return got ? got : 1;
 }
 
-void vmbus_channel_take(struct vmbus_channel *channel, struct vmbus_packet *packet)
+HOT_PATH void vmbus_channel_take(struct vmbus_channel *channel, struct vmbus_packet *packet)
 {
 	vmbus_ring_advance(&channel->in, &packet->ring);
 }
@@ -103,18 +103,18 @@ void vmbus_channel_leave(struct vmbus_channel *channel, struct vmbus_packet *pac
 	packet->segments = NULL;
 }
 
-bool vmbus_channel_pending(const struct vmbus_channel *channel)
+HOT_PATH bool vmbus_channel_pending(const struct vmbus_channel *channel)
 {
 	return channel->state == CHANNEL_OPEN && vmbus_ring_pending(&channel->in);
 }
 
-void vmbus_channel_release(struct vmbus_channel *channel, bool force)
+HOT_PATH void vmbus_channel_release(struct vmbus_channel *channel, bool force)
 {
 	if (channel->state == CHANNEL_OPEN && vmbus_ring_release(&channel->in, force))
 		channel_signal(channel);
 }
 
-void vmbus_channel_mask(struct vmbus_channel *channel)
+HOT_PATH void vmbus_channel_mask(struct vmbus_channel *channel)
 {
 	if (channel->state == CHANNEL_OPEN)
 		vmbus_ring_mask(&channel->in);
@@ -134,8 +134,8 @@ bool vmbus_channel_unmask(struct vmbus_channel *channel)
  * These two run on any thread, so they look at nothing that the server's own thread changes while
  * the rings are mapped, but for target_vp.
  */
-int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint16_t flags, uint64_t transaction_id,
-		       const void *payload, uint32_t size)
+HOT_PATH int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint16_t flags,
+				uint64_t transaction_id, const void *payload, uint32_t size)
 {
 	const struct vmbus_ring_part part = { .data = payload, .size = size };
 	struct vmbus_ring_out *out = &channel->out;
@@ -156,7 +156,7 @@ int vmbus_channel_send(struct vmbus_channel *channel, uint16_t type, uint16_t fl
 	return err;
 }
 
-void vmbus_channel_publish(struct vmbus_channel *channel)
+HOT_PATH void vmbus_channel_publish(struct vmbus_channel *channel)
 {
 	if (channel->out.shared && vmbus_ring_publish(&channel->out))
 		channel_signal(channel);

@@ -16,7 +16,7 @@
 
 /* ---- Locks --------------------------------------------------------------------------------------------- */
 
-bool lock_try(struct lock *lock)
+HOT_PATH bool lock_try(struct lock *lock)
 {
 	uint32_t zero = 0;
 
@@ -36,17 +36,17 @@ static bool wait_for_lock(struct lock *lock, uint64_t deadline)
 	return true;
 }
 
-bool lock_take_until(struct lock *lock, uint64_t deadline)
+HOT_PATH bool lock_take_until(struct lock *lock, uint64_t deadline)
 {
 	return lock_try(lock) || wait_for_lock(lock, deadline);
 }
 
-void lock_take(struct lock *lock)
+HOT_PATH void lock_take(struct lock *lock)
 {
 	lock_take_until(lock, NO_DEADLINE);
 }
 
-void lock_drop(struct lock *lock)
+HOT_PATH void lock_drop(struct lock *lock)
 {
 	if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) == 2)
 		syscall(SYS_futex, &lock->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
@@ -105,7 +105,7 @@ static void push(struct local *local, struct request *request)
 }
 
 /* A call in a row uses one slot over and over, without the lock: it is left in `spare`, still counted. */
-struct request *request_take(struct local *local, bool call)
+HOT_PATH struct request *request_take(struct local *local, bool call)
 {
 	struct request *request;
 
@@ -138,7 +138,7 @@ static void forget(struct request *request)
 	__atomic_store_n(&request->state, REQUEST_FREE, __ATOMIC_RELEASE);
 }
 
-void request_free(struct local *local, struct request *request)
+HOT_PATH void request_free(struct local *local, struct request *request)
 {
 	uint32_t none = NO_REQUEST;
 
@@ -163,7 +163,7 @@ void request_free_many(struct local *local, struct request **requests, uint32_t 
 }
 
 /* True: the request is the caller's to end; *was says in which of the two pending states it was. */
-bool request_try_end(struct request *request, uint32_t *was)
+HOT_PATH bool request_try_end(struct request *request, uint32_t *was)
 {
 	*was = __atomic_load_n(&request->state, __ATOMIC_ACQUIRE);
 	while (*was == REQUEST_PENDING || *was == REQUEST_SLEEPING)
@@ -177,7 +177,7 @@ bool request_try_end(struct request *request, uint32_t *was)
 
 /* ---- Sending ------------------------------------------------------------------------------------------- */
 
-void local_kick(struct local *local)
+HOT_PATH void local_kick(struct local *local)
 {
 	static const uint64_t one = 1;
 
@@ -186,7 +186,7 @@ void local_kick(struct local *local)
 		local_lose(local, -ENODEV, "the host can't be signalled");
 }
 
-void send_publish(struct local *local)
+HOT_PATH void send_publish(struct local *local)
 {
 	if (vmbus_ring_publish(&local->out))
 		local_kick(local);
@@ -222,8 +222,8 @@ static int write_gpa_direct(struct local *local, uint64_t id, const struct piece
 				id, size, parts, PARTS);
 }
 
-int request_write(struct local *local, struct request *request, struct message *message, const void *in,
-		  const struct held *held)
+HOT_PATH int request_write(struct local *local, struct request *request, struct message *message,
+			   const void *in, const struct held *held)
 {
 	struct winapi_msg_header *h = &message->header;
 	uint32_t descs = h->buffer_count * (uint32_t)sizeof(message->desc[0]);
@@ -260,7 +260,7 @@ int request_write(struct local *local, struct request *request, struct message *
 }
 
 /* Whoever has the lock may be waiting for room, for longer than others want to. */
-int send_begin(struct local *local, uint64_t deadline)
+HOT_PATH int send_begin(struct local *local, uint64_t deadline)
 {
 	if (lock_take_until(&local->send_lock, deadline))
 		return 0;
@@ -297,7 +297,7 @@ int send_await_room(struct local *local, uint32_t payload, uint64_t deadline)
 	return __atomic_load_n(&local->lost, __ATOMIC_ACQUIRE) ? -ENODEV : 0;
 }
 
-uint32_t message_payload(const struct message *message, const struct held *held)
+HOT_PATH uint32_t message_payload(const struct message *message, const struct held *held)
 {
 	uint32_t size = (uint32_t)sizeof(message->header) +
 			message->header.buffer_count * (uint32_t)sizeof(message->desc[0]) +
@@ -309,8 +309,8 @@ uint32_t message_payload(const struct message *message, const struct held *held)
 	return size;
 }
 
-static int send_one(struct local *local, struct request *request, struct message *message, const void *in,
-		    const struct held *held)
+HOT_PATH static int send_one(struct local *local, struct request *request, struct message *message,
+			     const void *in, const struct held *held)
 {
 	int err;
 
@@ -395,7 +395,7 @@ static void end_here(struct local *local, struct request *request, struct ended 
 }
 
 /* The request is REQUEST_ENDING and has its results. */
-static void finish(struct local *local, struct request *request, uint32_t was, struct ended *ended)
+HOT_PATH static void finish(struct local *local, struct request *request, uint32_t was, struct ended *ended)
 {
 	if (request->kind == REQUEST_SYNC) {
 		__atomic_store_n(&request->state, REQUEST_DONE, __ATOMIC_RELEASE);
@@ -445,7 +445,7 @@ static bool take_reply(struct local *local, const struct vmbus_ring_packet *pack
 
 #define LEAST_PACKET ((uint32_t)sizeof(struct vmbus_packet_descriptor) + VMBUS_PACKET_TRAILER)
 
-void calls_drain(struct local *local)
+HOT_PATH void calls_drain(struct local *local)
 {
 	uint32_t most = local->in.size / LEAST_PACKET;
 	struct vmbus_ring_packet packet;
@@ -521,7 +521,7 @@ static bool control_slot_freed(struct local *local)
 	return __atomic_load_n(&local->free_first, __ATOMIC_RELAXED) != NO_REQUEST;
 }
 
-static struct request *take_slot(struct local *local, bool call, uint64_t deadline)
+HOT_PATH static struct request *take_slot(struct local *local, bool call, uint64_t deadline)
 {
 	struct request *request = request_take(local, call);
 
@@ -603,8 +603,8 @@ static uint32_t wire_timeout(uint64_t begin, uint64_t deadline)
 }
 
 /* Sends a request and takes its reply: the whole of a synchronous call. */
-static int exchange(struct local *local, struct request *request, struct message *message, const void *in,
-		    uint64_t begin)
+HOT_PATH static int exchange(struct local *local, struct request *request, struct message *message,
+			     const void *in, uint64_t begin)
 {
 	int err;
 
@@ -641,7 +641,7 @@ static int say_why(struct local *local, int result, uint32_t status)
 	return fail(result, "%s", winapi_strerror(result));
 }
 
-int calls_call(struct winapi *handle, struct winapi_call *call)
+HOT_PATH int calls_call(struct winapi *handle, struct winapi_call *call)
 {
 	struct local *local = local_of(handle);
 	struct message message;

@@ -230,7 +230,7 @@ struct local {
 
 	/* waiting */
 	uint32_t cpus; /* that the handle's threads have beside the host's, 1 at least */
-	uint64_t usual_ns; /* smoothed time from call to reply */
+	uint64_t usual_ns; /* from call to reply: about the median */
 	uint64_t long_ns; /* the same of calls that outlast all polling */
 	bool long_alike; /* the last two took about as long */
 	bool sleeps_by_ms; /* the kernel has no epoll_pwait2 */
@@ -285,7 +285,7 @@ uint32_t message_payload(const struct message *message, const struct held *held)
 /* Under send_lock. */
 void send_publish(struct local *local);
 /* Under send_lock, after -EAGAIN: waits until there may be room, draining meanwhile. 0 or -errno. */
-int send_await_room(struct local *local, uint32_t payload, uint64_t deadline);
+__attribute__((cold)) int send_await_room(struct local *local, uint32_t payload, uint64_t deadline);
 void local_kick(struct local *local);
 
 /* wait.c */
@@ -329,7 +329,7 @@ int bus_gpadl_create(struct local *local, uint64_t gpa, uint64_t pages, uint32_t
 int bus_gpadl_teardown(struct local *local, uint32_t gpadl);
 /* Takes what is in the socket without waiting, unless another thread does. */
 void bus_look(struct local *local);
-void local_lose(struct local *local, int err, const char *why);
+__attribute__((cold)) void local_lose(struct local *local, int err, const char *why);
 /* 0, or fails with the reason why the host is gone. */
 int local_check(struct local *local);
 

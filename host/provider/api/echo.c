@@ -2,7 +2,7 @@
 /* API 1, Echo: returns its inline data, byte for byte. */
 #include "../api.h"
 
-static enum winapi_status echo(struct wp_call *call)
+HOT_PATH static enum winapi_status echo(struct wp_call *call)
 {
 	if (call->in_size > call->out_capacity)
 		return WINAPI_STATUS_REPLY_TOO_LARGE;
