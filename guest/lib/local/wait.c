@@ -25,21 +25,29 @@
 #define POLL_MAX_NS 200000u /* a sleeping host takes 45 to 90 us to wake up and answer */
 #define POLL_MIN_NS 5000u
 #define FIRST_GUESS_NS 60000u
+#define USUAL_MIN_NS 1000u
+#define USUAL_MAX_NS (4 * POLL_MAX_NS)
 #define EARLY_NS 100000u /* to wake up from a sleep that the clock ends */
 #define EARLY_MAX_NS 600000u
 #define SOCKET_NS 10000000u /* how often one who never sleeps looks whether the host lives */
 
 /* ---- Learning ------------------------------------------------------------------------------------------ */
 
+/*
+ * Towards the median: a mean would give up polling for the sake of the one call in ten that waits a millisecond for
+ * its host to be run, and each call would take a second wake-up from then on.
+ */
 static void learn_usual(struct local *local, uint64_t took_ns)
 {
 	uint64_t usual = __atomic_load_n(&local->usual_ns, __ATOMIC_RELAXED);
 
 	if (!usual)
 		usual = FIRST_GUESS_NS;
-	if (took_ns > 4 * POLL_MAX_NS)
-		took_ns = 4 * POLL_MAX_NS;
-	__atomic_store_n(&local->usual_ns, (7 * usual + took_ns) / 8, __ATOMIC_RELAXED);
+	if (took_ns < usual)
+		usual -= usual > USUAL_MIN_NS ? usual / 8 : 0;
+	else
+		usual += usual < USUAL_MAX_NS ? usual / 8 : 0;
+	__atomic_store_n(&local->usual_ns, usual, __ATOMIC_RELAXED);
 }
 
 /* Until when polling is worth it. */
@@ -90,7 +98,7 @@ static uint64_t expected_ns(const struct local *local)
 
 /* ---- Looking ------------------------------------------------------------------------------------------- */
 
-bool replies_pending(const struct local *local)
+HOT_PATH bool replies_pending(const struct local *local)
 {
 	const struct vmbus_ring_header *ring = local->in.shared;
 
@@ -303,7 +311,7 @@ void wait_wake(struct request *request)
 }
 
 /* Somebody who drained for all goes: one who sleeps has to take over. */
-void wake_next_sleeper(struct local *local)
+HOT_PATH void wake_next_sleeper(struct local *local)
 {
 	if (!__atomic_load_n(&local->sleeper_count, __ATOMIC_SEQ_CST))
 		return;
@@ -320,7 +328,7 @@ void wake_next_sleeper(struct local *local)
 	lock_drop(&local->sleepers_lock);
 }
 
-void receive_drop(struct local *local)
+HOT_PATH void receive_drop(struct local *local)
 {
 	lock_drop(&local->receive_lock);
 	wake_next_sleeper(local);
@@ -415,7 +423,7 @@ static void sleep_and_poll(const struct wish *wish)
 	poll_yielding(wish, wish->begin + expected + early);
 }
 
-static void wait(const struct wish *wish)
+HOT_PATH static void wait(const struct wish *wish)
 {
 	struct local *local = wish->local;
 	uint32_t looks;
@@ -448,7 +456,7 @@ bool wait_shortly(struct local *local, bool (*enough)(struct local *local))
 	return false;
 }
 
-void wait_for(struct local *local, struct request *request, uint64_t begin)
+HOT_PATH void wait_for(struct local *local, struct request *request, uint64_t begin)
 {
 	struct wish wish = {
 		.local = local, .request = request, .begin = begin, .deadline = request->deadline
