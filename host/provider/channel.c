@@ -275,7 +275,7 @@ HOT_PATH enum wp_packet_result wp_channel_packet(struct wp_channel *channel, voi
 						 uint64_t request_id, const void *data, uint32_t size,
 						 const struct wp_segments *external)
 {
-	uint64_t now = wp_clock_ns();
+	uint64_t now = channel->burst_ns ? channel->burst_ns : wp_clock_ns();
 	enum winapi_status status;
 	struct wp_slot *slot;
 

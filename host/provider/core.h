@@ -194,6 +194,7 @@ struct wp_channel {
 
 	/* The channel's thread alone: */
 	struct wp_slot *spare; /* taken from the free ones and not parked, or NULL */
+	uint64_t burst_ns; /* when the request before this one was answered, until wp_channel_publish; or 0 */
 	bool greeted; /* HELLO done */
 	uint32_t session_count;
 	struct wp_session **session; /* limits.max_sessions */

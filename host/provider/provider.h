@@ -121,8 +121,9 @@ enum wp_packet_result wp_channel_packet(struct wp_channel *channel, void *packet
 					const void *data, uint32_t size, const struct wp_segments *external);
 
 /*
- * After a few wp_channel_packet: `publish` for what they completed. (Completions by workers and
- * wp_channel_flush are published by themselves.)
+ * After a few wp_channel_packet in a row, by a transport that has `publish`: that for what they completed.
+ * (Completions by workers and wp_channel_flush are published by themselves.) Until then those requests follow one
+ * another without a pause: each counts as received when the one before it was answered.
  */
 void wp_channel_publish(struct wp_channel *channel);
 

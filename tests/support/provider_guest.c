@@ -112,7 +112,8 @@ void guest_start_as(struct guest *g, struct wp_provider *provider, const struct 
 	g->next_id = 0x10001;
 	g->reply = calloc(GUEST_PACKETS, sizeof(*g->reply));
 	assert_non_null(g->reply);
-	g->channel = wp_channel_open(provider, &ops, g, identity);
+	g->ops = ops;
+	g->channel = wp_channel_open(provider, &g->ops, g, identity);
 }
 
 void guest_start_beside(struct guest *g, struct wp_provider *provider)

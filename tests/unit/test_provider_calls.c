@@ -187,6 +187,44 @@ static void calls_are_counted_by_api(void **state)
 	assert_int_equal(after[0].bytes, desc[1].bytes);
 }
 
+static uint64_t host_ns_of_an_echo(void)
+{
+	message_call(&guest, &m, WINAPI_API_ECHO, WINAPI_ECHO_CALL, "x", 1);
+	return guest_ask(&guest, &m)->header.host_ns;
+}
+
+static void publish(void *transport)
+{
+	(void)transport;
+}
+
+/* Where completions are published together, a request begins when the one before it ends. */
+static void a_burst_reads_the_clock_once_a_request(void **state)
+{
+	uint64_t before = wp_clock_ns();
+
+	(void)state;
+	guest.ops.publish = publish;
+	steps_on_clock(tick, NULL);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(host_ns_of_an_echo(), 500);
+	assert_int_equal(wp_clock_ns(), before + (1 + 3 + 1) * 500);
+	wp_channel_publish(guest.channel);
+	assert_int_equal(host_ns_of_an_echo(), 500); /* and not the time since the burst */
+	assert_int_equal(wp_clock_ns(), before + (5 + 2 + 1) * 500);
+}
+
+static void without_bursts_each_request_reads_it_twice(void **state)
+{
+	uint64_t before = wp_clock_ns();
+
+	(void)state;
+	steps_on_clock(tick, NULL);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(host_ns_of_an_echo(), 500);
+	assert_int_equal(wp_clock_ns(), before + (3 * 2 + 1) * 500);
+}
+
 static struct winapi_provider_stats stats(void)
 {
 	struct winapi_provider_stats result;
@@ -787,6 +825,8 @@ int main(void)
 		WITH(list_has_all_apis),
 		WITH(list_reserved_is_checked),
 		WITH(calls_are_counted_by_api),
+		WITH(a_burst_reads_the_clock_once_a_request),
+		WITH(without_bursts_each_request_reads_it_twice),
 		WITH(stats_of_the_channel),
 		WITH(write_verify_and_read),
 		WITH(read_takes_no_seed),
