@@ -427,19 +427,21 @@ HOT_PATH static void wait(const struct wish *wish)
 {
 	struct local *local = wish->local;
 	uint32_t looks;
+	bool soon = poll_until(wish, poll_end(local, wish->begin), &looks);
 
-	if (!poll_until(wish, poll_end(local, wish->begin), &looks)) {
+	if (!soon) {
 		sleep_and_poll(wish);
 		sleep_till(wish, wish->deadline);
 		/* Who was woken to take over, and then had no more time: */
 		if (!fulfilled(wish))
 			wake_next_sleeper(local);
-	} else if (looks <= TIGHT_LOOKS) {
-		if (local->base.poll == WINAPI_POLL_ADAPTIVE)
-			learn_usual(local, TIGHT_LOOKS);
-		return;
 	}
-	learn(wish, clock_ns());
+	if (local->base.poll != WINAPI_POLL_ADAPTIVE)
+		return;
+	if (soon && looks <= TIGHT_LOOKS)
+		learn_usual(local, TIGHT_LOOKS);
+	else
+		learn(wish, clock_ns());
 }
 
 /* For as long as a host that is awake takes: it isn't asked for a signal, which is a system call of its. */
