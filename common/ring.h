@@ -165,8 +165,8 @@ static inline void store_word(uint8_t *to, uint64_t word)
 }
 
 /*
- * Into the ring. A small piece was most likely stored a moment ago, by the word at least (see header.h): loads that
- * are as wide as those stores find it in the store buffer, those of memcpy wait for the cache.
+ * Into the ring or out of it. A small piece that goes in was most likely stored a moment ago, by the word at least (see
+ * header.h): loads that are as wide as those stores find it in the store buffer, those of memcpy wait for the cache.
  */
 static inline void vmbus_ring_copy(uint8_t *to, const void *data, uint32_t size)
 {

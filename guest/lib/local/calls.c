@@ -363,8 +363,7 @@ static void take_result(struct request *request, const struct winapi_msg_header 
 			request->result = -EMSGSIZE;
 		return;
 	}
-	if (h->inline_size)
-		memcpy(request->out, data, h->inline_size);
+	vmbus_ring_copy(request->out, data, h->inline_size);
 }
 
 /* Requests that end with nobody there to free them, a batch of them for one lock. */
