@@ -202,6 +202,9 @@ static DWORD start_or_stop(const char *name, bool start)
 			break;
 		Sleep(10);
 	}
+	/* The next driver counts its offers from 1 again, and news of a VM's departure may come only then. */
+	if (!start && !error)
+		memset(offers, 0, sizeof(offers));
 	CloseServiceHandle(service);
 	CloseServiceHandle(manager);
 	return error;
