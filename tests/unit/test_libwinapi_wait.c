@@ -161,6 +161,104 @@ static void sleeps_where_it_may_not_poll(void **state)
 	assert_true(part < 0.1);
 }
 
+#define CROWD 6u
+#define CROWD_CALLS 1000u
+
+static bool answer_echo(struct fake_host *h, const struct fake_event *e)
+{
+	if (e->step == FAKE_ECHO)
+		fake_answer(h, e);
+	return e->step == FAKE_ECHO;
+}
+
+static bool hog_ends;
+
+static void *hog(void *unused)
+{
+	while (!__atomic_load_n(&hog_ends, __ATOMIC_RELAXED))
+		;
+	return unused;
+}
+
+/* On the first CPU that this process may use. */
+static void stay(pthread_t thread)
+{
+	cpu_set_t cpus, first;
+	int cpu = 0;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(cpus), &cpus), 0);
+	while (!CPU_ISSET(cpu, &cpus))
+		cpu++;
+	CPU_ZERO(&first);
+	CPU_SET(cpu, &first);
+	assert_int_equal(pthread_setaffinity_np(thread, sizeof(first), &first), 0);
+}
+
+static void *call_in_a_crowd(void *handle)
+{
+	char in[8] = "crowd", out[8];
+
+	for (unsigned int i = 0; i < CROWD_CALLS; i++)
+		if (winapi_echo(handle, in, out, sizeof(in)))
+			return handle;
+	return NULL;
+}
+
+/* Seconds until all threads of a crowd had their calls. */
+static double crowd(enum winapi_poll poll)
+{
+	struct winapi_open_options options = WINAPI_OPEN_OPTIONS_INIT;
+	static struct fake_host host;
+	pthread_t thread[CROWD];
+	struct winapi *handle;
+	char uri[128];
+	double begin;
+
+	assert_true(fake_start(&host, answer_echo, NULL));
+	snprintf(uri, sizeof(uri), "local:%s", host.path);
+	options.poll = poll;
+	assert_int_equal(winapi_open(&handle, uri, &options), 0);
+	begin = seconds(CLOCK_MONOTONIC);
+	for (unsigned int i = 0; i < CROWD; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, call_in_a_crowd, handle), 0);
+	for (unsigned int i = 0; i < CROWD; i++)
+		stay(thread[i]);
+	for (unsigned int i = 0; i < CROWD; i++) {
+		void *failed;
+
+		pthread_join(thread[i], &failed);
+		assert_null(failed);
+	}
+	begin = seconds(CLOCK_MONOTONIC) - begin;
+	winapi_close(handle);
+	fake_end(&host);
+	return begin;
+}
+
+/*
+ * Another program wants the callers' CPU, too: a thread that yields is without it for milliseconds. Callers who would
+ * poll notice, and take no longer than a few times what callers take who sleep at once.
+ */
+static void a_crowd_gives_way_to_no_other_program(void **state)
+{
+	bool close = false;
+	pthread_t thread;
+
+	(void)state;
+	hog_ends = false;
+	assert_int_equal(pthread_create(&thread, NULL, hog, NULL), 0);
+	stay(thread);
+	for (unsigned int i = 0; i < 3 && !close; i++) {
+		double sleeping = crowd(WINAPI_POLL_NEVER), polling = crowd(WINAPI_POLL_ADAPTIVE);
+
+		printf("# %.3f s sleeping, %.3f s polling\n", sleeping, polling);
+		close = polling < 8 * sleeping; /* 50 without, 1.5 with */
+	}
+	__atomic_store_n(&hog_ends, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	assert_true(close);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -169,6 +267,7 @@ int main(void)
 		cmocka_unit_test(sleeps_where_calls_differ),
 		cmocka_unit_test(sleeps_on_where_a_call_takes_longer),
 		cmocka_unit_test(sleeps_where_it_may_not_poll),
+		cmocka_unit_test(a_crowd_gives_way_to_no_other_program),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

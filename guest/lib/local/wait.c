@@ -29,6 +29,8 @@
 #define USUAL_MAX_NS (4 * POLL_MAX_NS)
 #define EARLY_NS 100000u /* to wake up from a sleep that the clock ends */
 #define EARLY_MAX_NS 600000u
+#define TURN_NS 500000u /* handing a CPU round among threads that wait takes microseconds */
+#define SHY_WAITS 1000u /* until the next yield is tried, which costs milliseconds if nothing has changed */
 #define SOCKET_NS 10000000u /* how often one who never sleeps looks whether the host lives */
 
 /* ---- Learning ------------------------------------------------------------------------------------------ */
@@ -133,12 +135,30 @@ static bool crowded(const struct local *local)
 	return __atomic_load_n(&local->base.inside, __ATOMIC_RELAXED) > local->cpus + 1;
 }
 
-static void relax(const struct local *local, uint32_t looks)
+/*
+ * Lets the handle's other threads run. A yield that takes long gave the CPU to another program for its whole turn, as
+ * the next ones would: then sleeping is better, since who is woken up goes first. True: that happened now.
+ */
+static bool yield_to_others(struct local *local)
 {
-	if (crowded(local))
-		sched_yield();
-	else if (looks > TIGHT_LOOKS)
-		__builtin_ia32_pause();
+	uint64_t before = clock_ns();
+
+	sched_yield();
+	if (clock_ns() - before < TURN_NS)
+		return false;
+	__atomic_store_n(&local->shy, SHY_WAITS, __ATOMIC_RELAXED);
+	return true;
+}
+
+/* Is this wait to be slept through because yields went wrong? Threads that count at once may lose a count. */
+static bool shy(struct local *local)
+{
+	uint32_t left = __atomic_load_n(&local->shy, __ATOMIC_RELAXED);
+
+	if (!left || !crowded(local))
+		return false;
+	__atomic_store_n(&local->shy, left - 1, __ATOMIC_RELAXED);
+	return true;
 }
 
 /* What a thread waits for: a request's end, or something of the caller's. */
@@ -178,7 +198,7 @@ static bool poll_until(const struct wish *wish, uint64_t until, uint32_t *looks)
 	uint64_t looked = wish->begin;
 
 	*looks = 0;
-	if (!until)
+	if (!until || (local->base.poll == WINAPI_POLL_ADAPTIVE && shy(local)))
 		return fulfilled(wish);
 	for (;; ++*looks) {
 		uint64_t now;
@@ -187,7 +207,12 @@ static bool poll_until(const struct wish *wish, uint64_t until, uint32_t *looks)
 			try_drain(local);
 		if (fulfilled(wish))
 			return true;
-		relax(local, *looks);
+		if (crowded(local)) {
+			if (yield_to_others(local) && local->base.poll == WINAPI_POLL_ADAPTIVE)
+				return fulfilled(wish);
+		} else if (*looks > TIGHT_LOOKS) {
+			__builtin_ia32_pause();
+		}
 		if (*looks % LOOKS_PER_CLOCK != LOOKS_PER_CLOCK - 1)
 			continue;
 		now = clock_ns();
