@@ -3,7 +3,7 @@
  * What a small call runs lies together.
  *
  * After some idle milliseconds neither caches nor TLBs hold a program's code any more, and a call fetches it line by
- * line and page by page. So these functions lie side by side, on six pages instead of sixteen, which takes 1 to 3 us
+ * line and page by page. So these functions lie side by side, on six pages instead of fifteen, which takes 1 to 3 us
  * off the 15 that a call's own code takes then. The name is one that linkers put in front of all other code.
  */
 #ifndef WINAPI_HOT_H
