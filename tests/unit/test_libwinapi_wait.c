@@ -161,9 +161,6 @@ static void sleeps_where_it_may_not_poll(void **state)
 	assert_true(part < 0.1);
 }
 
-#define CROWD 6u
-#define CROWD_CALLS 1000u
-
 static bool answer_echo(struct fake_host *h, const struct fake_event *e)
 {
 	if (e->step == FAKE_ECHO)
@@ -194,43 +191,52 @@ static void stay(pthread_t thread)
 	assert_int_equal(pthread_setaffinity_np(thread, sizeof(first), &first), 0);
 }
 
-static void *call_in_a_crowd(void *handle)
-{
-	char in[8] = "crowd", out[8];
+#define MOST_CALLERS 6u
 
-	for (unsigned int i = 0; i < CROWD_CALLS; i++)
-		if (winapi_echo(handle, in, out, sizeof(in)))
-			return handle;
+struct callers {
+	unsigned int threads;
+	unsigned int calls; /* of each thread */
+	bool (*answer)(struct fake_host *h, const struct fake_event *e);
+	struct winapi *handle;
+};
+
+static void *call_on(void *argument)
+{
+	const struct callers *callers = argument;
+	char in[8] = "callers", out[8];
+
+	for (unsigned int i = 0; i < callers->calls; i++)
+		if (winapi_echo(callers->handle, in, out, sizeof(in)))
+			return argument;
 	return NULL;
 }
 
-/* Seconds until all threads of a crowd had their calls. */
-static double crowd(enum winapi_poll poll)
+/* Seconds until all threads, on one CPU, had their calls. */
+static double time_of(struct callers *callers, enum winapi_poll poll)
 {
 	struct winapi_open_options options = WINAPI_OPEN_OPTIONS_INIT;
 	static struct fake_host host;
-	pthread_t thread[CROWD];
-	struct winapi *handle;
+	pthread_t thread[MOST_CALLERS];
 	char uri[128];
 	double begin;
 
-	assert_true(fake_start(&host, answer_echo, NULL));
+	assert_true(fake_start(&host, callers->answer, NULL));
 	snprintf(uri, sizeof(uri), "local:%s", host.path);
 	options.poll = poll;
-	assert_int_equal(winapi_open(&handle, uri, &options), 0);
+	assert_int_equal(winapi_open(&callers->handle, uri, &options), 0);
 	begin = seconds(CLOCK_MONOTONIC);
-	for (unsigned int i = 0; i < CROWD; i++)
-		assert_int_equal(pthread_create(&thread[i], NULL, call_in_a_crowd, handle), 0);
-	for (unsigned int i = 0; i < CROWD; i++)
+	for (unsigned int i = 0; i < callers->threads; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, call_on, callers), 0);
+	for (unsigned int i = 0; i < callers->threads; i++)
 		stay(thread[i]);
-	for (unsigned int i = 0; i < CROWD; i++) {
+	for (unsigned int i = 0; i < callers->threads; i++) {
 		void *failed;
 
 		pthread_join(thread[i], &failed);
 		assert_null(failed);
 	}
 	begin = seconds(CLOCK_MONOTONIC) - begin;
-	winapi_close(handle);
+	winapi_close(callers->handle);
 	fake_end(&host);
 	return begin;
 }
@@ -239,24 +245,42 @@ static double crowd(enum winapi_poll poll)
  * Another program wants the callers' CPU, too: a thread that yields is without it for milliseconds. Callers who would
  * poll notice, and take no longer than a few times what callers take who sleep at once.
  */
-static void a_crowd_gives_way_to_no_other_program(void **state)
+static bool give_way(struct callers *callers, double times)
 {
 	bool close = false;
 	pthread_t thread;
 
-	(void)state;
 	hog_ends = false;
 	assert_int_equal(pthread_create(&thread, NULL, hog, NULL), 0);
 	stay(thread);
 	for (unsigned int i = 0; i < 3 && !close; i++) {
-		double sleeping = crowd(WINAPI_POLL_NEVER), polling = crowd(WINAPI_POLL_ADAPTIVE);
+		double sleeping = time_of(callers, WINAPI_POLL_NEVER),
+		       polling = time_of(callers, WINAPI_POLL_ADAPTIVE);
 
 		printf("# %.3f s sleeping, %.3f s polling\n", sleeping, polling);
-		close = polling < 8 * sleeping; /* 50 without, 1.5 with */
+		close = polling < times * sleeping;
 	}
 	__atomic_store_n(&hog_ends, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
-	assert_true(close);
+	return close;
+}
+
+static void a_crowd_gives_way_to_no_other_program(void **state)
+{
+	struct callers crowd = { .threads = MOST_CALLERS, .calls = 1000, .answer = answer_echo };
+
+	(void)state;
+	assert_true(give_way(&crowd, 8)); /* 50 without, 1.5 with */
+}
+
+static void long_calls_give_way_to_no_other_program(void **state)
+{
+	static const uint32_t us[4] = { 300, 300, 300, 300 };
+	struct callers caller = { .threads = 1, .calls = 200, .answer = take_time };
+
+	(void)state;
+	memcpy(answers.us, us, sizeof(answers.us));
+	assert_true(give_way(&caller, 2)); /* 3.2 without, 1.1 with */
 }
 
 int main(void)
@@ -268,6 +292,7 @@ int main(void)
 		cmocka_unit_test(sleeps_on_where_a_call_takes_longer),
 		cmocka_unit_test(sleeps_where_it_may_not_poll),
 		cmocka_unit_test(a_crowd_gives_way_to_no_other_program),
+		cmocka_unit_test(long_calls_give_way_to_no_other_program),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

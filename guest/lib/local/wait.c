@@ -136,8 +136,9 @@ static bool crowded(const struct local *local)
 }
 
 /*
- * Lets the handle's other threads run. A yield that takes long gave the CPU to another program for its whole turn, as
- * the next ones would: then sleeping is better, since who is woken up goes first. True: that happened now.
+ * Lets others run who may be what this thread waits for. A yield that takes long gave the CPU to another program for
+ * its whole turn, as the next ones would: then sleeping is better, since who is woken up goes first. True: that
+ * happened now.
  */
 static bool yield_to_others(struct local *local)
 {
@@ -155,7 +156,7 @@ static bool shy(struct local *local)
 {
 	uint32_t left = __atomic_load_n(&local->shy, __ATOMIC_RELAXED);
 
-	if (!left || !crowded(local))
+	if (!left)
 		return false;
 	__atomic_store_n(&local->shy, left - 1, __ATOMIC_RELAXED);
 	return true;
@@ -198,7 +199,7 @@ static bool poll_until(const struct wish *wish, uint64_t until, uint32_t *looks)
 	uint64_t looked = wish->begin;
 
 	*looks = 0;
-	if (!until || (local->base.poll == WINAPI_POLL_ADAPTIVE && shy(local)))
+	if (!until || (local->base.poll == WINAPI_POLL_ADAPTIVE && crowded(local) && shy(local)))
 		return fulfilled(wish);
 	for (;; ++*looks) {
 		uint64_t now;
@@ -431,7 +432,8 @@ static void poll_yielding(const struct wish *wish, uint64_t until)
 
 		if (over(wish, now) || now >= until)
 			return;
-		sched_yield();
+		if (yield_to_others(wish->local))
+			return;
 		if (replies_pending(wish->local))
 			try_drain(wish->local);
 	}
@@ -442,7 +444,7 @@ static void sleep_and_poll(const struct wish *wish)
 {
 	uint64_t expected = expected_ns(wish->local), early = early_by(expected);
 
-	if (!wish->request || !expected || crowded(wish->local))
+	if (!wish->request || !expected || crowded(wish->local) || shy(wish->local))
 		return;
 	sleep_till(wish, wish->begin + expected - early);
 	poll_yielding(wish, wish->begin + expected + early);
