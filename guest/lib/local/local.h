@@ -234,7 +234,7 @@ struct local {
 	uint64_t long_ns; /* the same of calls that outlast all polling */
 	bool long_alike; /* the last two took about as long */
 	bool sleeps_by_ms; /* the kernel has no epoll_pwait2 */
-	uint32_t shy; /* atomic: waits of a crowd that are slept through */
+	uint32_t shy; /* atomic: waits to be slept through, as a yield cost a turn */
 	uint64_t sleeps; /* atomic */
 	uint64_t timeouts; /* atomic */
 };
