@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "../../common/hot.h"
+#include "../../common/vmbus_user_socket.h"
 #include "eventfd.h"
 #include "hostd.h"
 #include "platform_linux.h"
@@ -38,34 +39,10 @@ void guest_fail(struct guest *guest, const char *why)
 struct outgoing {
 	struct outgoing *next;
 	int fd; /* to go with it, ours to close; -1: none */
-	size_t size;
-	uint8_t data[];
+	uint32_t type;
+	uint32_t size;
+	uint8_t payload[];
 };
-
-/* 0, -EAGAIN, or another -errno. */
-static int send_record(int socket, const void *data, size_t size, int fd)
-{
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = { .iov_base = (void *)data, .iov_len = size };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		struct cmsghdr *header;
-
-		memset(&control, 0, sizeof(control));
-		message.msg_control = &control;
-		message.msg_controllen = sizeof(control.space);
-		header = CMSG_FIRSTHDR(&message);
-		header->cmsg_level = SOL_SOCKET;
-		header->cmsg_type = SCM_RIGHTS;
-		header->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(header), &fd, sizeof(int));
-	}
-	return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
-}
 
 static void await_writable(struct guest *guest, bool await)
 {
@@ -77,7 +54,7 @@ static void await_writable(struct guest *guest, bool await)
 	guest->writable_awaited = await;
 }
 
-static void enqueue(struct guest *guest, const void *data, size_t size, int fd)
+static void enqueue(struct guest *guest, uint32_t type, const void *payload, uint32_t size, int fd)
 {
 	struct outgoing *record;
 
@@ -92,8 +69,9 @@ static void enqueue(struct guest *guest, const void *data, size_t size, int fd)
 	}
 	record->next = NULL;
 	record->fd = fd >= 0 ? dup(fd) : -1;
+	record->type = type;
 	record->size = size;
-	memcpy(record->data, data, size);
+	memcpy(record->payload, payload, size);
 	*guest->out_last = record;
 	guest->out_last = &record->next;
 	guest->out_count++;
@@ -116,9 +94,10 @@ static void dequeue(struct guest *guest)
 static void flush_queue(struct guest *guest)
 {
 	while (guest->out) {
-		int err = send_record(guest->fd, guest->out->data, guest->out->size, guest->out->fd);
+		const struct outgoing *first = guest->out;
 
-		if (err == -EAGAIN)
+		if (vmbus_user_send(guest->fd, first->type, first->payload, first->size, first->fd,
+				    MSG_DONTWAIT) == -EAGAIN)
 			return;
 		dequeue(guest);
 	}
@@ -128,17 +107,10 @@ static void flush_queue(struct guest *guest)
 /* A socket that fails is noticed when it is read. */
 static void guest_send(struct guest *guest, uint32_t type, const void *payload, uint32_t size, int fd)
 {
-	struct {
-		struct vmbus_user_header header;
-		uint8_t payload[sizeof(struct vmbus_user_message)];
-	} record = { .header = { .type = type, .size = size } };
-	size_t total = sizeof(record.header) + size;
-
 	if (guest->fd < 0)
 		return;
-	memcpy(record.payload, payload, size);
-	if (guest->out || send_record(guest->fd, &record, total, fd) == -EAGAIN)
-		enqueue(guest, &record, total, fd);
+	if (guest->out || vmbus_user_send(guest->fd, type, payload, size, fd, MSG_DONTWAIT) == -EAGAIN)
+		enqueue(guest, type, payload, size, fd);
 }
 
 /* The peer may hold the same open file, which epoll would then go on watching. */
@@ -498,56 +470,9 @@ static int on_record(struct guest *guest, struct incoming *in)
 	}
 }
 
-/* The first descriptor of a record is its own; more than one is a fault of the sender's. */
-static int adopt_fds(struct msghdr *message, struct incoming *in)
-{
-	int err = message->msg_flags & MSG_CTRUNC ? -EPROTO : 0;
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-		size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			if (in->fd < 0) {
-				in->fd = fd;
-			} else {
-				close(fd);
-				err = -EPROTO;
-			}
-		}
-	}
-	return err;
-}
-
-/* 1: a record, 0: none now, -errno: the connection is over. */
 static int receive(struct guest *guest, struct incoming *in)
 {
-	union {
-		char space[CMSG_SPACE(4 * sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = { .iov_base = in, .iov_len = sizeof(in->header) + sizeof(in->payload) };
-	struct msghdr message = { .msg_iov = &iov,
-				  .msg_iovlen = 1,
-				  .msg_control = &control,
-				  .msg_controllen = sizeof(control.space) };
-	ssize_t n = recvmsg(guest->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-
-	in->fd = -1;
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	if (adopt_fds(&message, in))
-		return -EPROTO;
-	if (!n)
-		return -ECONNRESET;
-	if (message.msg_flags & MSG_TRUNC || (size_t)n < sizeof(in->header) ||
-	    in->header.size != (size_t)n - sizeof(in->header))
-		return -EPROTO;
-	return 1;
+	return vmbus_user_receive(guest->fd, in, offsetof(struct incoming, fd), &in->fd, MSG_DONTWAIT);
 }
 
 static int read_socket(struct guest *guest)

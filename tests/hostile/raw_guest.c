@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "../../common/vmbus_user_socket.h"
 
 #define RING_DATA ((RAW_RING_PAGES - 1) * VMBUS_PAGE_SIZE)
 #define RAM_SIZE ((2 * RAW_RING_PAGES + RAW_EXTRA_PAGES) * (uint64_t)VMBUS_PAGE_SIZE)
@@ -19,26 +20,7 @@
 
 void raw_send(struct raw_guest *g, uint32_t type, const void *payload, uint32_t size, int fd)
 {
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { { 0 } };
-	struct vmbus_user_header header = { type, size };
-	struct iovec iov[] = { { &header, sizeof(header) }, { (void *)payload, size } };
-	struct msghdr message = { .msg_iov = iov, .msg_iovlen = 2 };
-
-	if (fd >= 0) {
-		struct cmsghdr *c;
-
-		message.msg_control = &control;
-		message.msg_controllen = sizeof(control.space);
-		c = CMSG_FIRSTHDR(&message);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
-	if (sendmsg(g->socket, &message, MSG_NOSIGNAL) < 0)
+	if (vmbus_user_send(g->socket, type, payload, size, fd, 0))
 		g->gone = true;
 }
 
@@ -68,28 +50,15 @@ static void note(struct raw_guest *g, const struct raw_record *record, int fd)
 
 static bool receive_any(struct raw_guest *g, struct raw_record *record)
 {
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = { record, sizeof(*record) };
-	struct msghdr message = { .msg_iov = &iov,
-				  .msg_iovlen = 1,
-				  .msg_control = &control,
-				  .msg_controllen = sizeof(control.space) };
 	struct pollfd p = { .fd = g->socket, .events = POLLIN };
-	struct cmsghdr *c;
-	int fd = -1;
+	int fd;
 
 	if (g->gone || poll(&p, 1, PATIENCE_MS) != 1)
 		return false;
-	if (recvmsg(g->socket, &message, 0) <= 0) {
+	if (vmbus_user_receive(g->socket, record, sizeof(*record), &fd, 0) <= 0) {
 		g->gone = true;
 		return false;
 	}
-	c = CMSG_FIRSTHDR(&message);
-	if (c)
-		memcpy(&fd, CMSG_DATA(c), sizeof(int));
 	note(g, record, fd);
 	return true;
 }

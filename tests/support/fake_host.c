@@ -11,6 +11,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "../../common/vmbus_user_socket.h"
+
 struct incoming {
 	struct vmbus_user_header header;
 	uint8_t payload[VMBUS_USER_MAX_PAYLOAD];
@@ -77,29 +79,11 @@ void fake_hang_up(struct fake_host *h)
 /* 1: a record, 0: none now or the guest is gone. */
 static int receive(struct fake_host *h, struct incoming *in)
 {
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = { in, sizeof(in->header) + sizeof(in->payload) };
-	struct msghdr message = { .msg_iov = &iov,
-				  .msg_iovlen = 1,
-				  .msg_control = &control,
-				  .msg_controllen = sizeof(control.space) };
-	ssize_t n = recvmsg(h->socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	struct cmsghdr *c;
+	int got = vmbus_user_receive(h->socket, in, offsetof(struct incoming, fd), &in->fd, MSG_DONTWAIT);
 
-	in->fd = -1;
-	if (n < 0 && errno == EAGAIN)
-		return 0;
-	if (n < (ssize_t)sizeof(in->header)) {
+	if (got < 0)
 		fake_hang_up(h);
-		return 0;
-	}
-	c = CMSG_FIRSTHDR(&message);
-	if (c)
-		memcpy(&in->fd, CMSG_DATA(c), sizeof(int));
-	return 1;
+	return got > 0;
 }
 
 /* ---- Rings -------------------------------------------------------------------------------------------- */

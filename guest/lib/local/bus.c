@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../../../common/vmbus_user_socket.h"
 #include "local.h"
 
 struct record {
@@ -76,29 +77,9 @@ static int wait_socket(struct local *local, short events, uint64_t deadline)
 static int send_record(struct local *local, uint32_t type, const void *payload, uint32_t size, int fd,
 		       uint64_t deadline)
 {
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct vmbus_user_header header = { .type = type, .size = size };
-	struct iovec iov[] = { { &header, sizeof(header) }, { (void *)payload, size } };
-	struct msghdr message = { .msg_iov = iov, .msg_iovlen = 2 };
+	int err;
 
-	if (fd >= 0) {
-		struct cmsghdr *c;
-
-		memset(&control, 0, sizeof(control));
-		message.msg_control = &control;
-		message.msg_controllen = sizeof(control.space);
-		c = CMSG_FIRSTHDR(&message);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
-	while (sendmsg(local->socket, &message, MSG_NOSIGNAL) < 0) {
-		int err = -errno;
-
+	while ((err = vmbus_user_send(local->socket, type, payload, size, fd, 0)) != 0) {
 		if (err == -EAGAIN)
 			err = wait_socket(local, POLLOUT, deadline);
 		else if (err != -EINTR)
@@ -110,49 +91,10 @@ static int send_record(struct local *local, uint32_t type, const void *payload, 
 	return 0;
 }
 
-static void take_fds(struct msghdr *message, struct record *record)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-		size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			if (record->fd < 0)
-				record->fd = fd;
-			else
-				close(fd);
-		}
-	}
-}
-
-/* 1: a record, 0: none now, -errno: the connection is no more. */
 static int receive_record(struct local *local, struct record *record)
 {
-	union {
-		char space[CMSG_SPACE(4 * sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = { record, sizeof(record->header) + sizeof(record->payload) };
-	struct msghdr message = { .msg_iov = &iov,
-				  .msg_iovlen = 1,
-				  .msg_control = &control,
-				  .msg_controllen = sizeof(control.space) };
-	ssize_t n = recvmsg(local->socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-
-	record->fd = -1;
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -ENODEV;
-	take_fds(&message, record);
-	if (!n)
-		return -ENODEV;
-	if (message.msg_flags & MSG_TRUNC || (size_t)n < sizeof(record->header) ||
-	    record->header.size != (size_t)n - sizeof(record->header))
-		return -EPROTO;
-	return 1;
+	return vmbus_user_receive(local->socket, record, offsetof(struct record, fd), &record->fd,
+				  MSG_DONTWAIT);
 }
 
 /* ---- Control messages from the host ------------------------------------------------------------------ */

@@ -4,8 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
+
+#include "../../../common/vmbus_user_socket.h"
 
 #define MAX_REGIONS 256u
 #define MAX_BYTES (4ull << 30)
@@ -20,28 +21,9 @@ struct record {
 
 static void send_record(struct backend *b, uint32_t type, const void *payload, uint32_t size, int fd)
 {
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { { 0 } };
-	struct vmbus_user_header header = { type, size };
-	struct iovec iov[] = { { &header, sizeof(header) }, { (void *)payload, size } };
-	struct msghdr message = { .msg_iov = iov, .msg_iovlen = 2 };
-
-	if (fd >= 0) {
-		struct cmsghdr *c;
-
-		message.msg_control = &control;
-		message.msg_controllen = sizeof(control.space);
-		c = CMSG_FIRSTHDR(&message);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
 	/* A front-end that is gone is noticed when its socket is read. */
 	if (b->socket >= 0)
-		sendmsg(b->socket, &message, MSG_NOSIGNAL);
+		vmbus_user_send(b->socket, type, payload, size, fd, 0);
 }
 
 static void post(struct backend *b, uint32_t vp, const void *message, uint32_t size)
@@ -310,23 +292,8 @@ void frontend_drop(struct backend *b)
 void frontend_read(struct backend *b)
 {
 	static struct record r;
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = { &r, sizeof(r.header) + sizeof(r.payload) };
-	struct msghdr message = { .msg_iov = &iov,
-				  .msg_iovlen = 1,
-				  .msg_control = &control,
-				  .msg_controllen = sizeof(control.space) };
-	ssize_t size = recvmsg(b->socket, &message, MSG_CMSG_CLOEXEC);
-	const struct cmsghdr *c;
-	bool fine = size >= (ssize_t)sizeof(r.header) && r.header.size == (size_t)size - sizeof(r.header);
+	bool fine = vmbus_user_receive(b->socket, &r, offsetof(struct record, fd), &r.fd, 0) == 1;
 
-	r.fd = -1;
-	c = size > 0 ? CMSG_FIRSTHDR(&message) : NULL;
-	if (c)
-		memcpy(&r.fd, CMSG_DATA(c), sizeof(int));
 	if (fine && !on_record(b, &r)) {
 		fprintf(stderr, "vm_backend: the front-end broke the rules: record %u\n", r.header.type);
 		fine = false;

@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "../../../common/vmbus_user_socket.h"
 #include "vmm.h"
 
 #define MAX_WAITING 4096u
@@ -48,51 +48,13 @@ static uint32_t channel_count;
 
 static bool send_record(int to, uint32_t type, const void *payload, uint32_t size, int descriptor)
 {
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { { 0 } };
-	struct vmbus_user_header header = { type, size };
-	struct iovec iov[] = { { &header, sizeof(header) }, { (void *)payload, size } };
-	struct msghdr message = { .msg_iov = iov, .msg_iovlen = 2 };
-
-	if (descriptor >= 0) {
-		struct cmsghdr *c;
-
-		message.msg_control = &control;
-		message.msg_controllen = sizeof(control.space);
-		c = CMSG_FIRSTHDR(&message);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &descriptor, sizeof(int));
-	}
-	return sendmsg(to, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)(sizeof(header) + size);
+	return !vmbus_user_send(to, type, payload, size, descriptor, MSG_DONTWAIT);
 }
 
 /* Waits for one. False: the back-end is gone, or says what makes no sense. */
 static bool receive_record(int from, struct record *record)
 {
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = { record, sizeof(record->header) + sizeof(record->payload) };
-	struct msghdr message = { .msg_iov = &iov,
-				  .msg_iovlen = 1,
-				  .msg_control = &control,
-				  .msg_controllen = sizeof(control.space) };
-	ssize_t size = recvmsg(from, &message, MSG_CMSG_CLOEXEC);
-	const struct cmsghdr *c;
-
-	record->fd = -1;
-	if (size <= 0)
-		return false;
-	c = CMSG_FIRSTHDR(&message);
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-		memcpy(&record->fd, CMSG_DATA(c), sizeof(int));
-	return !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && size >= (ssize_t)sizeof(record->header) &&
-	       record->header.size == (size_t)size - sizeof(record->header);
+	return vmbus_user_receive(from, record, offsetof(struct record, fd), &record->fd, 0) == 1;
 }
 
 /* ---- To the back-end ------------------------------------------------------------------------------------- */
