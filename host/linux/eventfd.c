@@ -22,37 +22,36 @@
 #define TRIES 3
 
 /*
- * Each thread that signals has a timer, to interrupt it alone. Once set, it is left running beyond the write, so
- * that many writes share one setting: it ends by itself when it finds the thread not writing.
+ * Each thread that signals has a timer, to interrupt it alone. It goes off again and again: an alarm may come just
+ * before the write that blocks (where TSan runs the handler too late to see to another). Once set, it is left running
+ * beyond the write, so that many writes share one setting, until it finds the thread not writing.
  */
 struct timer {
 	timer_t id;
-	volatile sig_atomic_t writing; /* set before `running` is looked at: then the alarm repeats */
+	volatile sig_atomic_t writing; /* set before `running` is looked at: then the alarm leaves it running */
 	volatile sig_atomic_t running;
 };
 
 static pthread_key_t timer_key;
 
-static void timer_start(struct timer *timer)
+static void timer_run(struct timer *timer, bool run)
 {
-	const struct itimerspec at = { .it_value = { 0, PATIENCE_NS } };
+	const struct timespec period = { 0, run ? PATIENCE_NS : 0 };
+	const struct itimerspec at = { .it_interval = period, .it_value = period };
 
-	timer->running = 1;
+	timer->running = run;
 	timer_settime(timer->id, 0, &at, NULL);
 }
 
-/* On the thread itself. A write that is under way ends with EINTR; one that has yet to begin meets the next alarm. */
+/* On the thread itself. What it is for has happened by then: a write that was under way ends with EINTR. */
 static void on_alarm(int number, siginfo_t *info, void *context)
 {
 	struct timer *timer = info->si_value.sival_ptr;
 
 	(void)number;
 	(void)context;
-	if (info->si_code != SI_TIMER)
-		return;
-	timer->running = 0;
-	if (timer->writing)
-		timer_start(timer);
+	if (info->si_code == SI_TIMER && !timer->writing)
+		timer_run(timer, false);
 }
 
 static void timer_end(void *argument)
@@ -119,7 +118,7 @@ HOT_PATH int eventfd_signal(int fd)
 		return -ENOMEM;
 	timer->writing = 1;
 	if (!timer->running)
-		timer_start(timer);
+		timer_run(timer, true);
 	for (int i = 0; i < TRIES && n < 0; i++) {
 		n = write(fd, &one, sizeof(one));
 		if (n < 0 && errno != EINTR)
