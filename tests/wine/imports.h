@@ -55,7 +55,9 @@ SHIM(ObfReferenceObject, DISPATCH_LEVEL)
 SHIM(ObfDereferenceObject, DISPATCH_LEVEL)
 SHIM(ZwOpenKey, PASSIVE_LEVEL)
 SHIM(ZwClose, PASSIVE_LEVEL)
-WORKS(ZwQueryValueKey, PASSIVE_LEVEL)
+/* Told to fail. */
+SHIM(ZwQueryValueKey, PASSIVE_LEVEL)
+SHIM(ExUuidCreate, PASSIVE_LEVEL)
 
 /* Judged: security.c and irp.c. */
 SHIM(ZwSetSecurityObject, PASSIVE_LEVEL)
@@ -70,7 +72,6 @@ WORKS(DbgPrintEx, HIGH_LEVEL)
 WORKS(vDbgPrintExWithPrefix, HIGH_LEVEL)
 WORKS(_vsnprintf, PASSIVE_LEVEL)
 
-WORKS(ExUuidCreate, PASSIVE_LEVEL)
 WORKS(RtlInitUnicodeString, HIGH_LEVEL)
 WORKS(RtlCreateSecurityDescriptor, HIGH_LEVEL)
 WORKS(RtlCreateAcl, PASSIVE_LEVEL)

@@ -343,6 +343,21 @@ static NTSTATUS NTAPI shim_ZwClose(HANDLE handle)
 	return status;
 }
 
+/* ---- What only fails ---------------------------------------------------------------------------------- */
+
+static NTSTATUS NTAPI shim_ZwQueryValueKey(HANDLE key, PUNICODE_STRING name,
+					   KEY_VALUE_INFORMATION_CLASS class, PVOID value, ULONG size,
+					   PULONG needed)
+{
+	return must_fail("ZwQueryValueKey") ? STATUS_INSUFFICIENT_RESOURCES :
+					      ZwQueryValueKey(key, name, class, value, size, needed);
+}
+
+static NTSTATUS NTAPI shim_ExUuidCreate(UUID *uuid)
+{
+	return must_fail("ExUuidCreate") ? STATUS_RETRY : ExUuidCreate(uuid);
+}
+
 /* ---- Threads ------------------------------------------------------------------------------------------ */
 
 struct thread_start {
