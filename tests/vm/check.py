@@ -121,6 +121,7 @@ class Reader:
 
 def machine_of(build, line, suites, folder=None, stock=(), **more):
     """With the driver for a kernel, if any suite wants it, what the suites need, and more of the kernel's own modules."""
+    kernels.alone()
     kernel = kernels.kernel(line)
     modules = kernel.modules("hv_vmbus", "hyperv_keyboard", "evdev", *stock)
     if line == kernels.DEBUG:

@@ -9,6 +9,7 @@ each gets a small Debian of its own below build-vm/, where the image is unpacked
 mirror that this machine's apt uses, once.
 """
 import argparse
+import fcntl
 import glob
 import os
 import re
@@ -158,6 +159,19 @@ def debug_kernel():
     return Kernel(os.path.join(root, "image"))
 
 
+# ---- One at a time --------------------------------------------------------------------------------------------------
+
+held = []
+
+
+def alone():
+    """What is built and booted here is this process's from now on, until it ends; others wait."""
+    if not held:
+        os.makedirs(CACHE, exist_ok=True)
+        held.append(open(os.path.join(CACHE, "lock"), "w"))
+        fcntl.flock(held[0], fcntl.LOCK_EX)
+
+
 # ---- The driver -----------------------------------------------------------------------------------------------------
 
 def copy_sources(to):
@@ -198,7 +212,9 @@ def build_module(line):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("line", nargs="*", metavar="LINE", help="%s, or %s" % (", ".join(LINES), DEBUG))
-    for line in parser.parse_args().line or LINES:
+    lines = parser.parse_args().line or LINES
+    alone()
+    for line in lines:
         print("%s: Linux %s" % (line, kernel(line).version), flush=True)
         print("%s: %s" % (line, build_module(line)), flush=True)
 

@@ -39,6 +39,7 @@ def coccicheck(tree):
 
 
 def main():
+    kernels.alone()
     kernels.kernel(kernels.DEBUG)
     tree, failed = os.path.join(kernels.CACHE, kernels.DEBUG), 0
     for check in (checkpatch, coccicheck):
