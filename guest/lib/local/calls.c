@@ -251,7 +251,6 @@ HOT_PATH int request_write(struct local *local, struct request *request, struct 
 				       VMBUS_PACKET_FLAG_COMPLETION_REQUESTED, id, 0, parts + 1, PARTS - 1);
 	if (err) {
 		forget(request);
-		message->header.reserved = 0;
 		return err;
 	}
 	vmbus_ring_stop_awaiting(&local->out);
