@@ -316,6 +316,19 @@ void raw_message(struct raw_guest *g, uint64_t transaction_id, const void *messa
 	raw_packet(g, &desc, message, size);
 }
 
+bool raw_await_room(struct raw_guest *g, uint32_t payload)
+{
+	for (int ms = 0; ms < PATIENCE_MS; ms++) {
+		uint32_t read = VMBUS_RING_LOAD(&g->up->read_index);
+
+		if (RING_DATA - vmbus_ring_distance(read, g->up_write, RING_DATA) >
+		    vmbus_ring_packet_size(payload))
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
 static void get(struct raw_guest *g, uint32_t at, void *out, uint32_t size)
 {
 	for (uint32_t i = 0; i < size; i++)

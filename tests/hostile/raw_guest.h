@@ -65,6 +65,8 @@ bool raw_gpadl(struct raw_guest *g, uint32_t id, uint64_t gpa, uint32_t pages, u
 void raw_packet(struct raw_guest *g, const struct vmbus_packet_descriptor *desc, const void *payload,
 		uint32_t size);
 void raw_message(struct raw_guest *g, uint64_t transaction_id, const void *message, uint32_t size);
+/* Waits until the host has given back what a packet with that much payload takes: nothing else does. */
+bool raw_await_room(struct raw_guest *g, uint32_t payload);
 /* The next reply's header, copied; false: none within a few seconds, or the guest was dropped. */
 bool raw_reply(struct raw_guest *g, struct winapi_msg_header *header, void *data, uint32_t room);
 struct winapi_msg_header raw_header(const struct raw_guest *g, uint16_t type, uint64_t id);
