@@ -24,6 +24,7 @@
 #include "../../../common/ring.h"
 #include "../../../common/vmbus_user.h"
 #include "../internal.h"
+#include "learn.h"
 
 /* ---- A small lock ------------------------------------------------------------------------------------ */
 
@@ -230,9 +231,7 @@ struct local {
 
 	/* waiting */
 	uint32_t cpus; /* that the handle's threads have beside the host's, 1 at least */
-	uint64_t usual_ns; /* from call to reply: about the median */
-	uint64_t long_ns; /* the same of calls that outlast all polling */
-	bool long_alike; /* the last two took about as long */
+	struct learned learned;
 	bool sleeps_by_ms; /* the kernel has no epoll_pwait2 */
 	uint32_t shy; /* atomic: waits to be slept through, as a yield cost a turn */
 	uint64_t sleeps; /* atomic */

@@ -22,83 +22,21 @@
 
 #define TIGHT_LOOKS 1000u /* `pause` costs 45 ns, a third of a cache line's way across */
 #define LOOKS_PER_CLOCK 32u
-#define POLL_MAX_NS 200000u /* a sleeping host takes 45 to 90 us to wake up and answer */
-#define POLL_MIN_NS 5000u
-#define FIRST_GUESS_NS 60000u
-#define USUAL_MIN_NS 1000u
-#define USUAL_MAX_NS (4 * POLL_MAX_NS)
-#define EARLY_NS 100000u /* to wake up from a sleep that the clock ends */
-#define EARLY_MAX_NS 600000u
 #define TURN_NS 500000u /* handing a CPU round among threads that wait takes microseconds */
 #define SHY_WAITS 1000u /* until the next yield is tried, which costs milliseconds if nothing has changed */
 #define SOCKET_NS 10000000u /* how often one who never sleeps looks whether the host lives */
 
-/* ---- Learning ------------------------------------------------------------------------------------------ */
-
-/*
- * Towards the median: a mean would give up polling for the sake of the one call in ten that waits a millisecond for
- * its host to be run, and each call would take a second wake-up from then on.
- */
-static void learn_usual(struct local *local, uint64_t took_ns)
-{
-	uint64_t usual = __atomic_load_n(&local->usual_ns, __ATOMIC_RELAXED);
-
-	if (!usual)
-		usual = FIRST_GUESS_NS;
-	if (took_ns < usual)
-		usual -= usual > USUAL_MIN_NS ? usual / 8 : 0;
-	else
-		usual += usual < USUAL_MAX_NS ? usual / 8 : 0;
-	__atomic_store_n(&local->usual_ns, usual, __ATOMIC_RELAXED);
-}
+/* ---- Looking ------------------------------------------------------------------------------------------- */
 
 /* Until when polling is worth it. */
 static uint64_t poll_end(const struct local *local, uint64_t begin)
 {
-	uint64_t usual = __atomic_load_n(&local->usual_ns, __ATOMIC_RELAXED);
-
 	if (local->base.poll == WINAPI_POLL_NEVER)
 		return 0;
 	if (local->base.poll == WINAPI_POLL_ALWAYS)
 		return UINT64_MAX;
-	if (!usual)
-		usual = FIRST_GUESS_NS;
-	if (usual > POLL_MAX_NS)
-		return begin + POLL_MIN_NS;
-	return begin + (3 * usual > POLL_MAX_NS ? POLL_MAX_NS : 3 * usual + POLL_MIN_NS);
+	return begin + learned_poll_ns(&local->learned);
 }
-
-/* How long before its expected end a long call is polled for, and how long after it. */
-static uint64_t early_by(uint64_t expected)
-{
-	uint64_t early = expected / 8 + EARLY_NS;
-
-	return early < EARLY_MAX_NS ? early : EARLY_MAX_NS;
-}
-
-/*
- * Of calls that outlast all polling: where the last two took about as long, the next may too. Several
- * threads may learn at once; a guess gone wrong by that costs one of them a needless poll.
- */
-static void learn_long(struct local *local, uint64_t took_ns)
-{
-	uint64_t last = __atomic_load_n(&local->long_ns, __ATOMIC_RELAXED);
-	bool alike = took_ns + early_by(last) > last && took_ns < last + early_by(last);
-
-	__atomic_store_n(&local->long_ns, alike ? (3 * last + took_ns) / 4 : took_ns, __ATOMIC_RELAXED);
-	__atomic_store_n(&local->long_alike, alike, __ATOMIC_RELAXED);
-}
-
-/* How long a call that is still not over will have taken, or 0. */
-static uint64_t expected_ns(const struct local *local)
-{
-	if (local->base.poll != WINAPI_POLL_ADAPTIVE ||
-	    !__atomic_load_n(&local->long_alike, __ATOMIC_RELAXED))
-		return 0;
-	return __atomic_load_n(&local->long_ns, __ATOMIC_RELAXED);
-}
-
-/* ---- Looking ------------------------------------------------------------------------------------------- */
 
 HOT_PATH bool replies_pending(const struct local *local)
 {
@@ -187,9 +125,9 @@ static void learn(const struct wish *wish, uint64_t now)
 {
 	uint64_t took_ns = now - wish->begin;
 
-	learn_usual(wish->local, took_ns);
-	if (took_ns > POLL_MAX_NS && wish->request)
-		learn_long(wish->local, took_ns);
+	learn_usual(&wish->local->learned, took_ns);
+	if (took_ns > LEARN_POLL_MAX_NS && wish->request)
+		learn_long(&wish->local->learned, took_ns);
 }
 
 /* True: fulfilled, after *looks looks in vain. */
@@ -442,7 +380,7 @@ static void poll_yielding(const struct wish *wish, uint64_t until)
 /* Through most of a long call, polling only for its end. */
 static void sleep_and_poll(const struct wish *wish)
 {
-	uint64_t expected = expected_ns(wish->local), early = early_by(expected);
+	uint64_t expected = learned_long_ns(&wish->local->learned), early = learned_early_ns(expected);
 
 	if (!wish->request || !expected || crowded(wish->local) || shy(wish->local))
 		return;
@@ -466,7 +404,7 @@ HOT_PATH static void wait(const struct wish *wish)
 	if (local->base.poll != WINAPI_POLL_ADAPTIVE)
 		return;
 	if (soon && looks <= TIGHT_LOOKS)
-		learn_usual(local, TIGHT_LOOKS);
+		learn_usual(&local->learned, TIGHT_LOOKS);
 	else
 		learn(wish, clock_ns());
 }
