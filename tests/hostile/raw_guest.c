@@ -55,12 +55,12 @@ static bool receive_any(struct raw_guest *g, struct raw_record *record)
 
 	if (g->gone || poll(&p, 1, PATIENCE_MS) != 1)
 		return false;
-	if (vmbus_user_receive(g->socket, record, sizeof(*record), &fd, 0) <= 0) {
-		g->gone = true;
-		return false;
-	}
-	note(g, record, fd);
-	return true;
+	g->gone = vmbus_user_receive(g->socket, record, sizeof(*record), &fd, 0) <= 0;
+	if (!g->gone)
+		note(g, record, fd);
+	else if (fd >= 0)
+		close(fd);
+	return !g->gone;
 }
 
 bool raw_receive(struct raw_guest *g, uint32_t type, struct raw_record *record)

@@ -81,9 +81,12 @@ static int receive(struct fake_host *h, struct incoming *in)
 {
 	int got = vmbus_user_receive(h->socket, in, offsetof(struct incoming, fd), &in->fd, MSG_DONTWAIT);
 
-	if (got < 0)
-		fake_hang_up(h);
-	return got > 0;
+	if (got >= 0)
+		return got;
+	if (in->fd >= 0)
+		close(in->fd);
+	fake_hang_up(h);
+	return 0;
 }
 
 /* ---- Rings -------------------------------------------------------------------------------------------- */

@@ -12,12 +12,9 @@
 #define US 1000u
 #define MS 1000000u
 
-/* As libwinapi does when a call is over. */
 static void call(struct learned *learned, uint64_t took_ns)
 {
-	learn_usual(learned, took_ns);
-	if (took_ns > LEARN_POLL_MAX_NS)
-		learn_long(learned, took_ns);
+	learn_took(learned, took_ns, true);
 }
 
 static void calls(struct learned *learned, const uint64_t took_ns[4], unsigned int count)
@@ -106,7 +103,8 @@ static void two_alike_tell_how_long_the_next_one_takes(void **state)
 	assert_int_equal(learned_long_ns(&learned), 0);
 	call(&learned, 3 * MS);
 	assert_int_equal(learned_long_ns(&learned), 3 * MS);
-	call(&learned, 10 * US); /* says nothing of long ones */
+	call(&learned, 10 * US); /* says nothing of long ones, */
+	learn_took(&learned, 40 * MS, false); /* and neither does other traffic */
 	assert_int_equal(learned_long_ns(&learned), 3 * MS);
 }
 

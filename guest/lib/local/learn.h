@@ -70,6 +70,14 @@ static inline void learn_long(struct learned *learned, uint64_t took_ns)
 	__atomic_store_n(&learned->long_alike, alike, __ATOMIC_RELAXED);
 }
 
+/* Waiting took that long: for one call, or for traffic of any kind, which says nothing of a call's length. */
+static inline void learn_took(struct learned *learned, uint64_t took_ns, bool one_call)
+{
+	learn_usual(learned, took_ns);
+	if (took_ns > LEARN_POLL_MAX_NS && one_call)
+		learn_long(learned, took_ns);
+}
+
 /* How long a call that is still not over after all polling will have taken, or 0. */
 static inline uint64_t learned_long_ns(const struct learned *learned)
 {

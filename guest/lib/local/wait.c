@@ -121,15 +121,6 @@ static bool over(const struct wish *wish, uint64_t now)
 	return now >= wish->deadline || lost(wish->local);
 }
 
-static void learn(const struct wish *wish, uint64_t now)
-{
-	uint64_t took_ns = now - wish->begin;
-
-	learn_usual(&wish->local->learned, took_ns);
-	if (took_ns > LEARN_POLL_MAX_NS && wish->request)
-		learn_long(&wish->local->learned, took_ns);
-}
-
 /* True: fulfilled, after *looks looks in vain. */
 static bool poll_until(const struct wish *wish, uint64_t until, uint32_t *looks)
 {
@@ -403,10 +394,10 @@ HOT_PATH static void wait(const struct wish *wish)
 	}
 	if (local->base.poll != WINAPI_POLL_ADAPTIVE)
 		return;
-	if (soon && looks <= TIGHT_LOOKS)
-		learn_usual(&local->learned, TIGHT_LOOKS);
-	else
-		learn(wish, clock_ns());
+	/* Shorter than anything that matters needs no clock. */
+	learn_took(&local->learned,
+		   soon && looks <= TIGHT_LOOKS ? LEARN_USUAL_MIN_NS : clock_ns() - wish->begin,
+		   wish->request);
 }
 
 /* For as long as a host that is awake takes: it isn't asked for a signal, which is a system call of its. */
