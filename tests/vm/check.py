@@ -34,7 +34,9 @@ TWICE = re.compile(r"RIP: 0010:asm_sysvec_\w+\+0x0/")
 STATE = re.compile(r"^vmm: state of \d+ CPUs:", re.M)
 PROGRAMS = ("guest/tools/winapi", "guest/tools/test_client")
 BOOT_SECONDS = 240
-AFTER_SUITE = 60  # seconds: a suite that takes too long is ended in the guest, unless that doesn't move any more
+# Seconds: what a suite left is looked at for a minute or so. One that takes too long is ended in the guest, unless that
+# doesn't move any more.
+AFTER_SUITE = 180
 DEBUG_TAKES = 4  # times as long
 ENOUGH = 3  # machines that ended before their time
 

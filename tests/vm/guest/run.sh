@@ -2,8 +2,13 @@
 # Runs the suites of /suites/order, each with a back-end of its own, and looks after each at what it left.
 . /lib.sh
 
+# Of /proc/vmstat or /proc/meminfo. CPUs add what they counted once a second; refresh doesn't wait for that.
 value() {
 	sed -n "s/^$1:* *\([0-9]*\).*/\1/p" /proc/vmstat /proc/meminfo
+}
+
+refresh() {
+	cat /proc/sys/vm/stat_refresh
 }
 
 # What the allocator holds ready for each CPU isn't counted as free.
@@ -14,26 +19,25 @@ available() {
 # The driver's mappings. vmallocinfo is read in pieces and finds its place again by counting: when a mapping goes
 # meanwhile, one is missed, when one comes, one is told twice. So only what two readings agree on is believed.
 mappings() {
-	before=
-	while now=$(grep -cE 'winapi|hv_vmbus|wc_' /proc/vmallocinfo); [ "$now" != "$before" ]; do before=$now; done
-	echo $now
+	last=
+	while count=$(grep -cE 'winapi|hv_vmbus|wc_' /proc/vmallocinfo); [ "$count" != "$last" ]; do last=$count; done
+	echo $count
 }
 
-# Memory moves for a while after processes end, by RCU and per-CPU caches: this is looked at until it is calm.
-remember() {
+# Slab, vmalloc and what is available, in KiB, and mappings. What RCU and per-CPU caches hold back just after others'
+# processes ended, and after this script's own, has a moment to come back.
+memory() {
 	echo 3 >/proc/sys/vm/drop_caches
-	slab=$(value SUnreclaim)
-	vmalloc=$(value VmallocUsed)
-	free=$(available)
-	mapped=$(mappings)
+	usleep 250000
+	refresh
+	echo $(value SUnreclaim) $(value VmallocUsed) $(available) $(mappings)
 }
 
-# Slab caches keep part-filled pages per CPU (a hundred caches, two CPUs), and vmalloc's kernel stacks are kept for the
-# next process. A leak of a page or object for each call or buffer of a suite is far more.
-calm() {
-	echo 3 >/proc/sys/vm/drop_caches
-	[ $(($(value SUnreclaim) - slab)) -le 1024 ] && [ $(($(value VmallocUsed) - vmalloc)) -le 512 ] &&
-		[ $((free - $(available))) -le 4096 ] && [ $(mappings) -le $mapped ]
+# back SLAB VMALLOC AVAILABLE MAPPINGS SLAB VMALLOC AVAILABLE MAPPINGS: before a suite, and now. Slab caches keep
+# part-filled pages per CPU (a hundred caches, two CPUs), and vmalloc's kernel stacks are kept for the next process. A
+# leak of a page or object for each call or buffer of a suite is far more.
+back() {
+	[ $(($5 - $1)) -le 1024 ] && [ $(($6 - $2)) -le 512 ] && [ $(($3 - $7)) -le 4096 ] && [ $8 -le $4 ]
 }
 
 # Where kmemleak is, freed memory is also kept back by KASAN, so that sizes say nothing; but then it can be asked.
@@ -46,24 +50,23 @@ leaks() {
 	check "$1: kmemleak finds nothing" test ! -s /tmp/leaks || sed 's/^/# /' /tmp/leaks
 }
 
+# What is lost doesn't come back however long one waits. What is late does, and how late is printed; a CPU whose timer the
+# emulation forgot can hold RCU up for seconds.
 memory_left() {
-	tries=0
-	until calm; do
-		tries=$((tries + 1))
-		[ $tries -lt 20 ] || break
-		usleep 250000
+	verdict="not ok"
+	for try in $(seq 40); do
+		now=$(memory)
+		if back $before $now; then verdict=ok; break; fi
+		echo "# not back at look $try: slab, vmalloc, available, mappings: $before -> $now"
+		sleep 1
 	done
-	if calm; then
-		echo "ok - $1: slab, vmalloc and memory are back"
-	else
-		echo "not ok - $1: slab, vmalloc and memory are back"
-	fi
-	echo "# slab $slab -> $(value SUnreclaim) KiB, vmalloc $vmalloc -> $(value VmallocUsed) KiB," \
-		"available $free -> $(available) KiB, mappings $mapped -> $(mappings)"
+	echo "$verdict - $1: slab, vmalloc and memory are back"
+	echo "# slab, vmalloc, available in KiB, mappings: $before -> $now"
 }
 
 left() {
 	if [ -e /sys/kernel/debug/kmemleak ]; then leaks $1; else memory_left $1; fi
+	refresh
 	acquired=$(value nr_foll_pin_acquired)
 	released=$(value nr_foll_pin_released)
 	if [ "$acquired" = "$released" ]; then
@@ -96,7 +99,7 @@ suite() {
 	dog=$!
 	start $backend
 	if [ $driver = 1 ]; then ready; fi
-	remember
+	before=$(memory)
 	sh /suites/$1
 	status=$?
 	kill $dog
