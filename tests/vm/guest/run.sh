@@ -54,11 +54,11 @@ leaks() {
 # emulation forgot can hold RCU up for seconds.
 memory_left() {
 	verdict="not ok"
-	for try in $(seq 40); do
+	for try in $(seq 20); do
 		now=$(memory)
 		if back $before $now; then verdict=ok; break; fi
 		echo "# not back at look $try: slab, vmalloc, available, mappings: $before -> $now"
-		sleep 1
+		sleep 2
 	done
 	echo "$verdict - $1: slab, vmalloc and memory are back"
 	echo "# slab, vmalloc, available in KiB, mappings: $before -> $now"
