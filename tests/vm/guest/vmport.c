@@ -19,11 +19,13 @@
 
 static int print(void)
 {
-	char text[512]; /* KVM takes up to 1,024 bytes of REP OUTSB at once */
+	char text[512];
 	ssize_t size;
 
-	while ((size = read(0, text, sizeof(text))) > 0)
-		outsb(PORT_PRINT, text, (unsigned long)size);
+	while ((size = read(0, text, sizeof(text))) > 0) {
+		memset(text + size, 0, sizeof(text) - (size_t)size);
+		outsl(PORT_PRINT, text, ((unsigned long)size + 3) / 4);
+	}
 	return 0;
 }
 

@@ -5,11 +5,11 @@
 
 #define PORT_FIRST 0x500
 #define PORT_EXIT 0x500 /* out, a byte: ends the VM with that status */
-#define PORT_PRINT 0x501 /* out, bytes: the VMM's output; with REP OUTSB one exit for many bytes */
 #define PORT_HOST 0x502 /* out, bytes: a line for whoever reads the VMM's --control */
 #define PORT_EXITS 0x504 /* in, 4 bytes: exits to the VMM so far, this one included */
 #define PORT_KVM_EXITS 0x508 /* in, 4 bytes: exits to KVM so far, of all CPUs */
 #define PORT_CONNECTIONS 0x50c /* in, 4 bytes: how many back-ends have served the guest */
-#define PORT_COUNT 16
+#define PORT_PRINT 0x510 /* out, 4 bytes: the VMM's output, but for NULs; KVM exits for each, in REP OUTSD, too */
+#define PORT_COUNT 20
 
 #endif /* VMM_PORTS_H */

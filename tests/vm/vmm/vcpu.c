@@ -31,12 +31,19 @@ __attribute__((noreturn)) static void end_vm(int status, const char *why)
 	_Exit(status);
 }
 
-static void port_out(uint16_t port, const uint8_t *data)
+static void print(const uint8_t *data, uint32_t size)
+{
+	for (uint32_t i = 0; i < size; i++)
+		if (data[i])
+			putchar(data[i]);
+}
+
+static void port_out(uint16_t port, const uint8_t *data, uint32_t size)
 {
 	if (port >= SERIAL && port < SERIAL + 8)
 		serial_out(port, *data);
 	else if (port == PORT_PRINT)
-		putchar(*data);
+		print(data, size);
 	else if (port == PORT_HOST)
 		control_out(*data);
 	else if (port == PORT_EXIT)
@@ -78,7 +85,7 @@ static void on_port(struct kvm_run *run)
 
 	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
 		if (run->io.direction == KVM_EXIT_IO_OUT)
-			port_out(run->io.port, data);
+			port_out(run->io.port, data, run->io.size);
 		else
 			port_in(run->io.port, data, run->io.size);
 	}
