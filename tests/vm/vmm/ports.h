@@ -9,7 +9,7 @@
 #define PORT_EXITS 0x504 /* in, 4 bytes: exits to the VMM so far, this one included */
 #define PORT_KVM_EXITS 0x508 /* in, 4 bytes: exits to KVM so far, of all CPUs */
 #define PORT_CONNECTIONS 0x50c /* in, 4 bytes: how many back-ends have served the guest */
-#define PORT_PRINT 0x510 /* out, 4 bytes: the VMM's output, but for NULs; KVM exits for each, in REP OUTSD, too */
+#define PORT_PRINT 0x510 /* out, 4 bytes: the output, but for NULs; one exit each, in REP OUTSD, too */
 #define PORT_COUNT 20
 
 #endif /* VMM_PORTS_H */
