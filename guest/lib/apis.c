@@ -157,9 +157,12 @@ int winapi_perf_latency(struct winapi *handle, uint32_t size, struct winapi_late
 
 	if (!latency)
 		return fail(-EINVAL, "nowhere to put the latency: it is NULL");
+	if (size > sizeof(nothing))
+		return fail(-E2BIG, "%u bytes are more than the %u that travel inline", size,
+			    WINAPI_INLINE_MAX);
 	begin = clock_ns();
-	err = simple_call(handle, WINAPI_API_PERF_TEST, WINAPI_PERF_TEST_LATENCY,
-			  size > sizeof(nothing) ? NULL : nothing, size, &reply, &got);
+	err = simple_call(handle, WINAPI_API_PERF_TEST, WINAPI_PERF_TEST_LATENCY, nothing, size, &reply,
+			  &got);
 	end = clock_ns();
 	if (!err)
 		err = check_size(got, sizeof(reply));

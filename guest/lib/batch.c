@@ -39,7 +39,7 @@ static unsigned int pack(const struct winapi_batch_item *items, unsigned int cou
 	unsigned int n = 0;
 
 	*size = 0;
-	for (; n < count && n < WINAPI_MAX_BATCH; n++) {
+	for (; n < count; n++) {
 		const struct winapi_batch_item *item = &items[n];
 		struct winapi_batch_entry entry = {
 			.api = (uint16_t)item->api,
@@ -106,7 +106,8 @@ static int exchange(struct winapi *handle, struct winapi_batch_item *items, unsi
 {
 	uint8_t message[WINAPI_MAX_INLINE], reply[WINAPI_MAX_INLINE];
 	uint32_t size, reply_bytes = sizeof(reply);
-	unsigned int n = pack(items, count, handle->ops->batch_room(handle), message, &size);
+	unsigned int most = count < handle->info.max_batch ? count : handle->info.max_batch;
+	unsigned int n = pack(items, most, handle->ops->batch_room(handle), message, &size);
 	int err;
 
 	if (!n)
@@ -144,7 +145,7 @@ int winapi_batch(struct winapi *handle, struct winapi_batch_item *items, unsigne
 		return err;
 	if (count && !items)
 		err = fail(-EINVAL, "the array of items is NULL");
-	else if (!(handle->info.features & WINAPI_FEATURE_BATCH))
+	else if (!(handle->info.features & WINAPI_FEATURE_BATCH) || !handle->info.max_batch)
 		err = fail(-EOPNOTSUPP, "the host has no batches");
 	for (unsigned int i = 0; !err && i < count; i++) {
 		items[i].out_size = 0;

@@ -10,11 +10,13 @@ static __thread char message[384];
 
 int fail(int err, const char *format, ...)
 {
+	char words[sizeof(message)]; /* as the arguments may have the last message among them */
 	va_list arguments;
 
 	va_start(arguments, format);
-	vsnprintf(message, sizeof(message), format, arguments);
+	vsnprintf(words, sizeof(words), format, arguments);
 	va_end(arguments);
+	memcpy(message, words, sizeof(message));
 	return err;
 }
 

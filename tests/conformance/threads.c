@@ -142,8 +142,31 @@ static const char *async_beside_sync(struct context *c)
 	return NULL;
 }
 
+/* Until a thread, which stores its number and then does nothing but call, is inside its call, and asleep there. */
+static void await_sleep(const pid_t *thread)
+{
+	char path[64], line[256] = "";
+	pid_t id;
+
+	while (!(id = __atomic_load_n(thread, __ATOMIC_ACQUIRE)))
+		usleep(1000);
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)id);
+	for (;;) {
+		FILE *stat = fopen(path, "re");
+		bool there = stat && fgets(line, sizeof(line), stat);
+		const char *state = there ? strrchr(line, ')') : NULL;
+
+		if (stat)
+			fclose(stat);
+		if (!there || (state && state[2] == 'S'))
+			return;
+		usleep(1000);
+	}
+}
+
 struct victim {
 	struct winapi *handle;
+	pid_t thread; /* atomic */
 	struct long_call l;
 	int result;
 };
@@ -152,6 +175,7 @@ static void *call_for_long(void *arg)
 {
 	struct victim *v = arg;
 
+	__atomic_store_n(&v->thread, gettid(), __ATOMIC_RELEASE);
 	v->result = winapi_call(v->handle, &v->l.call);
 	return NULL;
 }
@@ -169,14 +193,75 @@ static const char *close_ends_calls(struct context *c)
 		if (wrong)
 			return wrong;
 		victims[i].handle = handle;
+		victims[i].thread = 0;
 		victims[i].l.call.timeout_ms = WINAPI_TIMEOUT_INFINITE;
 		EXPECT(pthread_create(&threads[i], NULL, call_for_long, &victims[i]) == 0);
 	}
-	usleep(50000);
+	for (int i = 0; i < 4; i++)
+		await_sleep(&victims[i].thread);
 	winapi_close(handle);
 	for (int i = 0; i < 4; i++) {
 		pthread_join(threads[i], NULL);
 		EXPECT(victims[i].result == -ECANCELED);
+	}
+	return NULL;
+}
+
+#define FLIGHTS 16
+
+struct collector {
+	struct winapi *handle;
+	pid_t thread; /* atomic */
+	int result;
+};
+
+static void *collect_once(void *arg)
+{
+	struct winapi_completion done[FLIGHTS];
+	struct collector *collector = arg;
+
+	__atomic_store_n(&collector->thread, gettid(), __ATOMIC_RELEASE);
+	collector->result = winapi_complete(collector->handle, done, FLIGHTS, WINAPI_TIMEOUT_INFINITE);
+	return NULL;
+}
+
+/* Once a handle is closed nothing is written to its calls' output any more. */
+static const char *close_and_free(struct winapi *handle, unsigned int round)
+{
+	struct collector collector = { .handle = handle };
+	struct winapi_call calls[FLIGHTS];
+	char *out = malloc(FLIGHTS * 64);
+	pthread_t thread;
+	int n;
+
+	EXPECT(out);
+	for (unsigned int i = 0; i < FLIGHTS; i++)
+		calls[i] = echo_call("sixty-four bytes, of which each is to come back, and none too late", 64,
+				     out + i * 64);
+	EXPECT(pthread_create(&thread, NULL, collect_once, &collector) == 0);
+	await_sleep(&collector.thread);
+	n = winapi_submit(handle, calls, FLIGHTS);
+	if (round % 4)
+		usleep(round % 4 * 20);
+	winapi_close(handle);
+	memset(out, 0, FLIGHTS * 64);
+	free(out);
+	pthread_join(thread, NULL);
+	EXPECT(n > 0);
+	EXPECT(collector.result > 0 || collector.result == -ECANCELED);
+	return NULL;
+}
+
+static const char *close_then_free(struct context *c)
+{
+	for (unsigned int round = 0; round < scaled(c, 40); round++) {
+		struct winapi *handle = open_again(c);
+		const char *wrong;
+
+		EXPECT(handle);
+		wrong = close_and_free(handle, round);
+		if (wrong)
+			return wrong;
 	}
 	return NULL;
 }
@@ -186,5 +271,6 @@ const struct test_case thread_cases[] = {
 	{ "threads mix calls and buffers", threads_mix_calls_and_buffers, true },
 	{ "async beside sync", async_beside_sync, true },
 	{ "close ends calls in other threads", close_ends_calls, true },
+	{ "closed, then freed", close_then_free, true },
 	{ NULL, NULL, false },
 };

@@ -119,9 +119,9 @@ static int connect_bus(void)
 {
 	int err;
 
-	pthread_mutex_lock(&f.local.bus_lock);
+	lock_take(&f.local.bus_lock);
 	err = bus_connect(&f.local, 0);
-	pthread_mutex_unlock(&f.local.bus_lock);
+	lock_drop(&f.local.bus_lock);
 	require(err || (f.local.offered && f.local.kick_fd >= 0), "connected without an offer or a kick");
 	return err;
 }
@@ -137,13 +137,13 @@ static int act(uint8_t what, uint64_t pages)
 	case 1:
 		return bus_open_channel(&f.local, &rings, VMBUS_PAGE_SIZE, 0);
 	case 2:
-		return bus_add_region(&f.local, gpa, VMBUS_PAGE_SIZE, f.event);
+		return bus_add_region(&f.local, gpa, VMBUS_PAGE_SIZE, f.event, 0);
 	case 3:
-		return bus_remove_region(&f.local, gpa);
+		return bus_remove_region(&f.local, gpa, 0);
 	case 4:
-		return bus_gpadl_create(&f.local, GPA, pages + 1, &f.gpadl);
+		return bus_gpadl_create(&f.local, GPA, pages + 1, &f.gpadl, 0);
 	case 5:
-		return bus_gpadl_teardown(&f.local, f.gpadl);
+		return bus_gpadl_teardown(&f.local, f.gpadl, 0);
 	default:
 		bus_look(&f.local);
 		return 0;
@@ -208,12 +208,13 @@ static void begin(void)
 	f.gpadl = 1;
 	require(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), "no sockets");
 	f.socket = ends[1];
-	*l = (struct local){
-		.socket = ends[0], .call_fd = f.event, .kick_fd = -1, .poll_fd = -1, .notify_fd = -1
-	};
+	*l = (struct local){ .socket = ends[0],
+			     .call_fd = f.event,
+			     .kick_fd = -1,
+			     .poll_fd = -1,
+			     .notify_fd = -1,
+			     .stir_fd = -1 };
 	l->base.timeout_ms = 0;
-	pthread_mutex_init(&l->bus_lock, NULL);
-	pthread_mutex_init(&l->buffers_lock, NULL);
 	require(!calls_init(l, 1), "out of memory");
 }
 

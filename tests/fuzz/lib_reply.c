@@ -87,13 +87,28 @@ static void take_requests(void)
 		VMBUS_RING_STORE(&f.up->read_index, f.up->write_index);
 }
 
+static enum request_state state(const struct request *request)
+{
+	return state_of(request_word(request));
+}
+
+static uint64_t id_of(const struct request *request)
+{
+	return state(request) == REQUEST_FREE ? 0 : request_id(&f.local, request, request_word(request));
+}
+
+static void set(struct request *request, enum request_state to)
+{
+	request->word = with_state(request->word, to);
+}
+
 /* The one in that place, or the next that is in use. */
 static struct request *choose(uint8_t place)
 {
 	uint32_t at = place % f.local.table_size, size = f.local.table_size;
 
 	for (uint32_t i = 0; i < size; i++)
-		if (f.local.table[(at + i) % size].id)
+		if (id_of(&f.local.table[(at + i) % size]))
 			return &f.local.table[(at + i) % size];
 	return &f.local.table[at];
 }
@@ -109,12 +124,13 @@ static void make_completion(struct completion *c, const struct request *request,
 {
 	*c = (struct completion){
 		.desc = { VMBUS_PACKET_COMPLETION, 2,
-			  (uint16_t)((sizeof(c->desc) + sizeof(c->header) + size + 7) / 8), 0, request->id },
+			  (uint16_t)((sizeof(c->desc) + sizeof(c->header) + size + 7) / 8), 0,
+			  id_of(request) },
 		.header = { .magic = WINAPI_MAGIC,
 			    .version = WINAPI_VERSION_1,
 			    .type = request->type,
 			    .flags = WINAPI_FLAG_REPLY,
-			    .request_id = request->id,
+			    .request_id = id_of(request),
 			    .session_id = request->session,
 			    .status = status,
 			    .inline_size = size },
@@ -270,21 +286,21 @@ static void begin_call(uint8_t capacity, uint8_t buffers, uint16_t type, bool sl
 		return;
 	a = new_asked(capacity);
 	fill_call(&call, refs, a, type == WINAPI_MSG_CALL ? buffers : 0);
-	request->kind = REQUEST_SYNC;
+	request_describe(request, REQUEST_SYNC, NO_DEADLINE, 0);
 	request->type = type;
 	request->out = a->out;
 	request->out_capacity = a->capacity;
-	request->deadline = NO_DEADLINE;
 	message.header.buffer_count = (uint16_t)call.buffer_count;
-	request->holds = call.buffer_count && !buffers_hold(&f.local, &call, message.desc, &request->held);
+	request->holds = call.buffer_count &&
+			 !buffers_hold(&f.local, &call, message.desc, &request->held, NO_DEADLINE);
 	lock_take(&f.local.send_lock);
 	err = request_write(&f.local, request, &message, NULL, request->holds ? &request->held : NULL);
 	send_publish(&f.local);
 	lock_drop(&f.local.send_lock);
 	if (!err) {
 		a->request = request;
-		if (sleeping && request->state == REQUEST_PENDING)
-			request->state = REQUEST_SLEEPING;
+		if (sleeping && state(request) == REQUEST_PENDING)
+			set(request, REQUEST_SLEEPING);
 		return;
 	}
 	if (request->holds)
@@ -298,7 +314,7 @@ static void end_call(struct asked *a)
 {
 	struct request *request = a->request;
 
-	if (!request || request->state != REQUEST_DONE)
+	if (!request || state(request) != REQUEST_DONE)
 		return;
 	check_result(a, request->result, request->status * !request->result, request->out_size);
 	if (request->holds) {
@@ -314,11 +330,10 @@ static void end_call(struct asked *a)
 /* A thread whose time is up. */
 static void give_up(struct asked *a)
 {
-	uint32_t was;
+	uint32_t word = a->request ? request_word(a->request) : 0;
 
-	if (!a->request || !request_try_end(a->request, &was))
+	if (!a->request || !request_try_end(a->request, &word, REQUEST_ABANDONED))
 		return;
-	a->request->state = REQUEST_ABANDONED;
 	a->request = NULL;
 	taken(a);
 }
@@ -334,6 +349,7 @@ static void take_completions(void)
 	struct winapi_completion done[4];
 	int n;
 
+	f.local.empty = 1; /* it isn't time to look at the socket, which isn't there */
 	while ((n = async_complete(&f.local.base, done, 4, 0)) > 0) {
 		for (int i = 0; i < n; i++) {
 			require(done[i].user_data < f.asked_count, "a completion of no call");
@@ -371,7 +387,7 @@ static void ask(uint8_t how, uint8_t capacity, uint8_t buffers)
 		begin_call(capacity, 0, WINAPI_MSG_SESSION_OPEN, false);
 		break;
 	case 4:
-		calls_send_cancel(&f.local, choose(capacity)->id, 0);
+		calls_send_cancel(&f.local, id_of(choose(capacity)), 0);
 		break;
 	default:
 		submit(capacity, buffers, how & 1);
@@ -438,6 +454,7 @@ static void begin(bool can_signal)
 			     .kick_fd = can_signal ? f.kick_fd : -1,
 			     .poll_fd = -1,
 			     .notify_fd = -1,
+			     .stir_fd = -1,
 			     .timer_fd = -1,
 			     .session = 5,
 			     .cpus = 8,
@@ -446,8 +463,6 @@ static void begin(bool can_signal)
 	l->base.inside = 1;
 	l->base.info.features = WINAPI_FEATURES_V1;
 	l->base.info.max_buffer_size = WINAPI_MAX_BUFFER_SIZE;
-	pthread_mutex_init(&l->bus_lock, NULL);
-	pthread_mutex_init(&l->buffers_lock, NULL);
 	require(!calls_init(l, IN_FLIGHT), "out of memory");
 	memset(f.up, 0, 128);
 	memset(f.down, 0, 128);
@@ -467,8 +482,7 @@ static void check_table(void)
 
 	for (uint32_t i = f.local.free_first; i != NO_REQUEST; i = f.local.table[i].next_free) {
 		require(i < f.local.table_size && !seen[i], "a slot was freed two times");
-		require(f.local.table[i].state == REQUEST_FREE && !f.local.table[i].id,
-			"a slot in use is free");
+		require(state(&f.local.table[i]) == REQUEST_FREE, "a slot in use is free");
 		seen[i] = true;
 	}
 	require(f.local.in_flight <= f.local.max_in_flight, "more calls in flight than can be");

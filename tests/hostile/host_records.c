@@ -46,6 +46,21 @@ SAYS(ready_short, record(h, VMBUS_USER_READY, sizeof(struct vmbus_user_ready) - 
 SAYS(done_short, record(h, VMBUS_USER_REGION_DONE, 8))
 SAYS(refused_short, record(h, VMBUS_USER_REFUSED, 4))
 SAYS(channel_without_kick, record(h, VMBUS_USER_CHANNEL, sizeof(struct vmbus_user_channel)))
+
+/* A write to it would kill the process. */
+static void channel_with_pipe(struct fake_host *h, const struct fake_event *e)
+{
+	struct vmbus_user_channel channel = { .relid = FAKE_RELID };
+	int ends[2];
+
+	(void)e;
+	if (pipe(ends))
+		abort();
+	close(ends[0]);
+	fake_record(h, VMBUS_USER_CHANNEL, &channel, sizeof(channel), sizeof(channel), ends[1], -1);
+	close(ends[1]);
+}
+
 SAYS(channel_short, fake_record(h, VMBUS_USER_CHANNEL, "\7\0\0", 4, 4, h->kick, -1))
 SAYS(message_empty, record(h, VMBUS_USER_HOST_MESSAGE, 0))
 SAYS(message_headless, record(h, VMBUS_USER_HOST_MESSAGE, 8))
@@ -277,6 +292,7 @@ static const struct words first[] = {
 	{ "REGION_DONE too short", FAKE_REGION_ADD, done_short, -ENODEV, NULL, 0, 0 },
 	{ "the rings' memory refused", FAKE_REGION_ADD, region_refused, -ENOSPC, NULL, 0, 0 },
 	{ "CHANNEL without a kick", FAKE_OFFERS, channel_without_kick, -ENODEV, NULL, 0, 0 },
+	{ "CHANNEL with a pipe that nobody reads", FAKE_OFFERS, channel_with_pipe, -ENODEV, NULL, 0, 0 },
 	{ "CHANNEL too short", FAKE_OFFERS, channel_short, -ENODEV, NULL, 0, 0 },
 	{ "CHANNEL twice", FAKE_OFFERS, channel_twice, 0, works, 0, 0 },
 	{ "CHANNEL with two descriptors", FAKE_OFFERS, channel_with_descriptors, -ENODEV, NULL, 0, 0 },

@@ -280,6 +280,8 @@ HELLO_SAYS(many_buffers, r.max_buffers_per_call = UINT16_MAX)
 HELLO_SAYS(all_features, r.features = UINT64_MAX)
 HELLO_SAYS(no_features, r.features = 0)
 HELLO_SAYS(no_batch, r.max_batch = 0)
+HELLO_SAYS(huge_batch, r.max_batch = UINT32_MAX)
+HELLO_SAYS(small_batch, r.max_batch = 2)
 
 static void short_hello(struct fake_host *h, const struct fake_event *e)
 {
@@ -404,6 +406,15 @@ static const char *goes_without(struct winapi *handle, const struct host_case *c
 	return NULL;
 }
 
+static const char *batch_fails(struct winapi *handle, const struct host_case *c)
+{
+	struct winapi_batch_item item = { .api = WINAPI_API_ECHO };
+
+	EXPECT(winapi_batch(handle, &item, 1, 0) == c->wanted);
+	EXPECT(*winapi_error_message() && echo_once(handle) == 0);
+	return NULL;
+}
+
 static const char *alloc_fails(struct winapi *handle, const struct host_case *c)
 {
 	struct winapi_buffer *buffer;
@@ -449,7 +460,8 @@ static const struct words words[] = {
 	{ "HELLO: 65,535 buffers in a call", FAKE_HELLO, many_buffers, 0, info_is_bounded, 0, 0 },
 	{ "HELLO: all features", FAKE_HELLO, all_features, 0, info_is_bounded, 0, 0 },
 	{ "HELLO: no features", FAKE_HELLO, no_features, 0, goes_without, 0, 0 },
-	{ "HELLO: batches of none", FAKE_HELLO, no_batch, 0, info_is_bounded, 0, 0 },
+	{ "HELLO: batches of none", FAKE_HELLO, no_batch, 0, batch_fails, -EOPNOTSUPP, 0 },
+	{ "HELLO: batches of 4 G", FAKE_HELLO, huge_batch, 0, info_is_bounded, 0, 0 },
 	{ "HELLO: too short", FAKE_HELLO, short_hello, -EPROTO, NULL, 0, 0 },
 	{ "HELLO: too long", FAKE_HELLO, long_hello, -EMSGSIZE, NULL, 0, 0 },
 	{ "HELLO: version refused", FAKE_HELLO, refuse_version, -EPROTONOSUPPORT, NULL, 0, 0 },
@@ -483,7 +495,47 @@ void run_words(const struct words *first, unsigned int count)
 					      .timeout_ms = w->timeout_ms });
 }
 
+/* ---- Batches no longer than the host takes ------------------------------------------------------------------ */
+
+static bool takes_two(struct fake_host *h, const struct fake_event *e)
+{
+	uint32_t members = 0;
+
+	if (e->step == FAKE_HELLO)
+		small_batch(h, e);
+	else if (e->step != FAKE_BATCH)
+		return false;
+	if (e->step == FAKE_HELLO)
+		return true;
+	for (uint32_t at = 0; at < e->header.inline_size; members++) {
+		struct winapi_batch_entry entry;
+
+		memcpy(&entry, e->data + at, sizeof(entry));
+		at += (uint32_t)sizeof(entry) + (entry.inline_size + 7) / 8 * 8;
+	}
+	if (members > 2)
+		say(h, e, WINAPI_STATUS_TOO_LARGE, NULL, 0);
+	return members > 2;
+}
+
+static const char *batch_is_split(struct winapi *handle, const struct host_case *c)
+{
+	struct winapi_batch_item items[5];
+
+	(void)c;
+	memset(items, 0, sizeof(items));
+	for (unsigned int i = 0; i < 5; i++)
+		items[i].api = WINAPI_API_ECHO;
+	EXPECT(winapi_batch(handle, items, 5, 0) == 0);
+	for (unsigned int i = 0; i < 5; i++)
+		EXPECT(items[i].result == 0);
+	return NULL;
+}
+
+static const struct host_case split = { "batches of two at most", takes_two, NULL, 0, 0, batch_is_split, 0 };
+
 void host_words(void)
 {
 	run_words(words, sizeof(words) / sizeof(words[0]));
+	run_case(&split);
 }

@@ -64,6 +64,7 @@ void host_words(void);
 void host_records(void);
 void host_replies(void);
 void host_rings(void);
+void host_waits(void);
 void user_mistakes(const char *hostd);
 
 #endif /* HOSTILE_HOST_H */

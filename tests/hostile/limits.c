@@ -4,6 +4,7 @@
  * message, and giving something back makes room again. Run by with_daemon.py with the values below.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -75,7 +76,8 @@ static bool in_flight(void)
 	struct winapi_buffer_ref ref = { .length = BUFFER_SIZE, .access = WINAPI_HOST_READS };
 	unsigned int ended = 0;
 
-	if (alloc(BUFFER_SIZE, &ref.buffer))
+	/* A sync call leaves its slot for the next one; it is one of those that may be in flight. */
+	if (alloc(BUFFER_SIZE, &ref.buffer) || winapi_echo(handle, NULL, NULL, 0))
 		return false;
 	for (unsigned int i = 0; i <= IN_FLIGHT; i++) {
 		call[i] = (struct winapi_call)WINAPI_CALL_INIT;
@@ -101,6 +103,39 @@ static bool in_flight(void)
 	return winapi_submit(handle, &call[IN_FLIGHT], 1) == 1 &&
 	       winapi_complete(handle, done, 1, WINAPI_TIMEOUT_INFINITE) == 1 && !done[0].result &&
 	       !winapi_buffer_free(ref.buffer);
+}
+
+static void *call_again_and_again(void *h)
+{
+	for (unsigned int i = 0; i < 200; i++) {
+		int err = winapi_echo(h, NULL, NULL, 0);
+
+		if (err)
+			return (void *)(intptr_t)err;
+	}
+	return NULL;
+}
+
+/* More threads than calls may be in flight, all asleep: who frees a slot wakes one who waits for it. */
+static bool threads_take_turns(void)
+{
+	struct winapi_open_options options = WINAPI_OPEN_OPTIONS_INIT;
+	pthread_t thread[2 * IN_FLIGHT];
+	struct winapi *asleep;
+	bool good;
+
+	options.poll = WINAPI_POLL_NEVER;
+	options.timeout_ms = WINAPI_TIMEOUT_INFINITE;
+	good = !winapi_open(&asleep, uri, &options);
+	for (unsigned int i = 0; good && i < 2 * IN_FLIGHT; i++)
+		good = !pthread_create(&thread[i], NULL, call_again_and_again, asleep);
+	for (unsigned int i = 0; good && i < 2 * IN_FLIGHT; i++) {
+		void *err;
+
+		good = !pthread_join(thread[i], &err) && !err;
+	}
+	winapi_close(asleep);
+	return good;
 }
 
 static bool clients(void)
@@ -131,6 +166,7 @@ static const struct {
 	{ "buffers", buffers },
 	{ "bytes in all buffers", bytes },
 	{ "calls in flight", in_flight },
+	{ "threads that take turns", threads_take_turns },
 	{ "clients", clients },
 };
 

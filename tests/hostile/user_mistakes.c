@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -83,6 +84,52 @@ static void daemons(void)
 	refuses("a daemon that has gone", uri_of("stream"), NULL, -ECONNREFUSED, "is winapi-hostd running?");
 }
 
+/* A daemon that is there but accepts nobody: connect() waits for a place in its queue. */
+static void full_queue(void)
+{
+	struct winapi_open_options o = WINAPI_OPEN_OPTIONS_INIT;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int listener = socket(AF_UNIX, SOCK_SEQPACKET, 0), waiting[64], n = 0;
+
+	strcpy(address.sun_path, path_of("queue"));
+	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) || listen(listener, 0))
+		abort();
+	do
+		waiting[n] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0);
+	while (!connect(waiting[n++], (struct sockaddr *)&address, sizeof(address)) && n < 64);
+	o.timeout_ms = SHORT_MS;
+	refuses("a daemon that accepts nobody", uri_of("queue"), &o, -ETIMEDOUT, "accepts no connection");
+	while (n)
+		close(waiting[--n]);
+	close(listener);
+	unlink(path_of("queue"));
+}
+
+static void ignore(int number)
+{
+	(void)number;
+}
+
+/* It has to be killed in the end, also where signals of the application's break the wait for it. */
+static void private_host_that_stays(void)
+{
+	const struct itimerval often = { .it_interval.tv_usec = 50000, .it_value.tv_usec = 50000 },
+			       off = { 0 };
+	const struct sigaction action = { .sa_handler = ignore };
+	struct winapi_open_options o = WINAPI_OPEN_OPTIONS_INIT;
+	FILE *script = fopen(path_of("talker"), "w");
+
+	fprintf(script, "#!/bin/sh\nexec sleep 100000\n");
+	fclose(script);
+	chmod(path_of("talker"), 0755);
+	setenv("WINAPI_HOSTD", path_of("talker"), 1);
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	o.timeout_ms = SHORT_MS;
+	refuses("a private host that stays on", "local:", &o, -ETIMEDOUT, "silent");
+	setitimer(ITIMER_REAL, &off, NULL);
+}
+
 static void private_hosts(const char *hostd)
 {
 	FILE *script;
@@ -99,6 +146,7 @@ static void private_hosts(const char *hostd)
 	chmod(path_of("talker"), 0755);
 	setenv("WINAPI_HOSTD", path_of("talker"), 1);
 	refuses("a private host that says good morning", "local:", NULL, -ENODEV, "rules");
+	private_host_that_stays();
 	setenv("WINAPI_HOSTD", hostd, 1);
 }
 
@@ -210,6 +258,7 @@ void user_mistakes(const char *hostd)
 		abort();
 	uris();
 	daemons();
+	full_queue();
 	private_hosts(hostd);
 	options();
 	report("a daemon that vanishes", daemon_vanishes(hostd));

@@ -72,9 +72,9 @@ enum {
 	UNMASK_LOOK,
 	SLEEP, /* sleep_for_all: sleep_until; ring_thread_run: sleep_until_event */
 
-	G_SEND, /* submit_one: vmbus_ring_write, room by the index last seen? */
+	G_SEND, /* send_next: vmbus_ring_write, room by the index last seen? */
 	G_REFRESH,
-	G_WRITTEN, /* submit_some: publish now or after the next one */
+	G_WRITTEN, /* send_next: publish now or after the next one */
 	G_TAKE, /* calls_drain */
 	G_WISH, /* fulfilled: room_or_lost, or all replies there? */
 	G_POLL, /* poll_until, poll_yielding: replies_pending */

@@ -52,17 +52,11 @@ static uint32_t wrapped(const struct completion_queue *q, uint32_t at)
 }
 
 /* There is room: submit saw to that. */
-void async_push(struct local *local, const struct request *request, int32_t result)
+void async_push(struct local *local, const struct winapi_completion *completion)
 {
 	struct completion_queue *q = &local->done;
 
-	q->entry[wrapped(q, q->first + q->count)] = (struct winapi_completion){
-		.user_data = request->user_data,
-		.result = result,
-		.status = request->status,
-		.out_size = request->out_size,
-		.host_ns = request->host_ns,
-	};
+	q->entry[wrapped(q, q->first + q->count)] = *completion;
 	__atomic_store_n(&q->count, q->count + 1, __ATOMIC_RELEASE);
 }
 
@@ -121,17 +115,23 @@ static void set_timer(struct local *local)
 	lock_drop(&local->done_lock);
 }
 
+/*
+ * After calls were published, which is a full barrier between their words and the look at async_deadline here; against
+ * the one in expire_late, which takes the deadline away before it looks at the words.
+ */
 static void note_deadline(struct local *local, uint64_t deadline)
 {
-	uint64_t first = __atomic_load_n(&local->async_deadline, __ATOMIC_RELAXED);
+	uint64_t first = __atomic_load_n(&local->async_deadline, __ATOMIC_SEQ_CST);
 
 	do {
 		if (deadline >= first)
 			return;
 	} while (!__atomic_compare_exchange_n(&local->async_deadline, &first, deadline, true,
-					      __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+					      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 	if (__atomic_load_n(&local->poll_armed, __ATOMIC_SEQ_CST))
 		set_timer(local);
+	if (__atomic_load_n(&local->completers, __ATOMIC_SEQ_CST))
+		wait_stir(local);
 }
 
 static uint32_t wire_timeout(uint64_t now, uint64_t deadline)
@@ -141,15 +141,16 @@ static uint32_t wire_timeout(uint64_t now, uint64_t deadline)
 	return deadline == NO_DEADLINE || ms > UINT32_MAX ? 0 : ms ? (uint32_t)ms : 1;
 }
 
-static void prepare(const struct local *local, struct request *request, const struct winapi_call *call,
-		    struct message *message, uint64_t now)
+static int prepare(struct local *local, struct request *request, const struct winapi_call *call,
+		   struct message *message, uint64_t now)
 {
-	request->kind = REQUEST_ASYNC;
+	uint64_t deadline = deadline_of(local, call, now);
+	int err = 0;
+
+	request_describe(request, REQUEST_ASYNC, deadline, call->user_data);
 	request->type = WINAPI_MSG_CALL;
 	request->out = call->out;
 	request->out_capacity = call->out_capacity;
-	request->user_data = call->user_data;
-	request->deadline = deadline_of(local, call, now);
 	request->holds = false;
 	message->header = (struct winapi_msg_header){
 		.type = WINAPI_MSG_CALL,
@@ -158,9 +159,14 @@ static void prepare(const struct local *local, struct request *request, const st
 		.session_id = local->session,
 		.buffer_count = (uint16_t)call->buffer_count,
 		.inline_size = call->in_size,
-		.timeout_ms = wire_timeout(now, request->deadline),
+		.timeout_ms = wire_timeout(now, deadline),
 		.timestamp = now,
 	};
+	if (call->buffer_count) {
+		err = buffers_hold(local, call, message->desc, &request->held, deadline);
+		request->holds = !err;
+	}
+	return err;
 }
 
 /* How many more ends the queue has room for, besides those of the calls in flight. */
@@ -172,69 +178,132 @@ static uint32_t queue_room(struct local *local)
 	return taken < limit ? limit - taken : 0;
 }
 
-/* Under send_lock. What stops here was given back. */
-static int submit_one(struct local *local, struct request *request, const struct winapi_call *call,
-		      uint64_t now)
+#define SUBMIT_AT_ONCE 32u /* slots taken, and calls sent, with one lock */
+#define PUBLISH_EVERY 16u /* calls: the host starts on them while more are written */
+
+/* Calls of one array that are sent with one lock. */
+struct group {
+	const struct winapi_call *call;
+	struct request *request[SUBMIT_AT_ONCE];
+	uint32_t count;
+	uint32_t sent;
+	uint64_t now;
+	uint64_t deadline; /* the earliest of those sent */
+};
+
+/* Under send_lock: what was written is on its way, and whoever waits for completions knows until when. */
+static void publish(struct local *local, const struct group *group)
 {
-	struct message message;
-	uint64_t deadline;
-	int err = 0;
+	send_publish(local);
+	note_deadline(local, group->deadline);
+}
 
-	prepare(local, request, call, &message, now);
-	deadline = request->deadline; /* once it is sent, the request isn't ours any more */
-	if (call->buffer_count) {
-		err = buffers_hold(local, call, message.desc, &request->held);
-		request->holds = !err;
-	}
-	while (!err) {
-		const struct held *held = request->holds ? &request->held : NULL;
+/* Under send_lock. */
+static int send_next(struct local *local, struct group *group, struct message *message)
+{
+	struct request *request = group->request[group->sent];
+	const struct held *held = request->holds ? &request->held : NULL;
+	uint64_t deadline = request->deadline; /* once it is sent, the request isn't ours any more */
+	int err;
 
-		err = request_write(local, request, &message, call->in, held);
+	for (;;) {
+		err = request_write(local, request, message, group->call[group->sent].in, held);
 		if (err != -EAGAIN)
 			break;
-		err = send_await_room(local, message_payload(&message, held), deadline);
+		publish(local, group);
+		err = send_await_room(local, message_payload(message, held), deadline);
+		if (err)
+			break;
 	}
-	if (!err)
-		note_deadline(local, deadline);
-	else if (request->holds)
-		buffers_let_go(local, &request->held);
+	if (err) {
+		if (held)
+			buffers_let_go(local, &request->held);
+		return err;
+	}
+	if (deadline < group->deadline)
+		group->deadline = deadline;
+	if (++group->sent % PUBLISH_EVERY == 0)
+		publish(local, group);
+	return 0;
+}
+
+static int send_shared(struct local *local, struct group *group)
+{
+	struct message message;
+	int err = send_begin(local, deadline_of(local, group->call, group->now));
+
+	if (err)
+		return err;
+	while (!err && group->sent < group->count) {
+		err = prepare(local, group->request[group->sent], &group->call[group->sent], &message,
+			      group->now);
+		if (!err)
+			err = send_next(local, group, &message);
+	}
+	publish(local, group);
+	lock_drop(&local->send_lock);
 	return err;
 }
 
-#define SUBMIT_AT_ONCE 32u /* slots taken with one lock */
-#define PUBLISH_EVERY 16u /* calls: the host starts on them while more are written */
+/* One call with plain memory, whose sharing may take messages of its own, and so send_lock. */
+static int send_plain(struct local *local, struct group *group)
+{
+	struct request *request = group->request[0];
+	struct message message;
+	int err = prepare(local, request, group->call, &message, group->now);
 
-/* Some calls of the array: *err says why it stopped, if it did before the end. */
+	if (err)
+		return err;
+	err = send_begin(local, request->deadline);
+	if (err) {
+		buffers_let_go(local, &request->held);
+		return err;
+	}
+	err = send_next(local, group, &message);
+	publish(local, group);
+	lock_drop(&local->send_lock);
+	return err;
+}
+
+/* The first of the calls that can be sent together. */
+static uint32_t together(const struct winapi_call *calls, unsigned int count)
+{
+	uint32_t n = 0;
+
+	if (buffers_plain(&calls[0]))
+		return 1;
+	while (n < count && n < SUBMIT_AT_ONCE && !buffers_plain(&calls[n]))
+		n++;
+	return n;
+}
+
+/* Some calls of the array, and how many: *err says why it stopped, if it did before the end. */
 static unsigned int submit_some(struct local *local, const struct winapi_call *calls, unsigned int count,
 				uint64_t now, int *err)
 {
-	struct request *requests[SUBMIT_AT_ONCE];
-	uint32_t room = queue_room(local), got, n = 0;
+	struct group group;
+	uint32_t wanted = together(calls, count), room = queue_room(local), unsent;
 
-	if (count > SUBMIT_AT_ONCE)
-		count = SUBMIT_AT_ONCE;
-	got = request_take_many(local, requests, count < room ? count : room);
-	if (got < count)
+	group.call = calls;
+	group.count = request_take_many(local, group.request, wanted < room ? wanted : room);
+	group.sent = 0;
+	group.now = now;
+	group.deadline = NO_DEADLINE;
+	if (!group.count) {
 		*err = fail(-EAGAIN, "too many calls are in flight or uncollected: winapi_complete some");
+		return 0;
+	}
 	/* Before their packets can be answered. */
-	__atomic_fetch_add(&local->async_in_flight, got, __ATOMIC_RELAXED);
-	while (n < got) {
-		int stop = submit_one(local, requests[n], &calls[n], now);
-
-		if (stop) {
-			*err = stop;
-			break;
-		}
-		if (++n % PUBLISH_EVERY == 0)
-			send_publish(local);
+	__atomic_fetch_add(&local->async_in_flight, group.count, __ATOMIC_RELAXED);
+	*err = buffers_plain(calls) ? send_plain(local, &group) : send_shared(local, &group);
+	unsent = group.count - group.sent;
+	if (unsent) {
+		__atomic_fetch_sub(&local->async_in_flight, unsent, __ATOMIC_RELAXED);
+		for (uint32_t i = group.sent; i < group.count; i++)
+			group.request[i]->type = WINAPI_MSG_CALL;
+		request_free_many(local, group.request + group.sent, unsent);
 	}
-	if (n < got) {
-		__atomic_fetch_sub(&local->async_in_flight, got - n, __ATOMIC_RELAXED);
-		for (uint32_t i = n; i < got; i++)
-			requests[i]->type = WINAPI_MSG_CALL;
-		request_free_many(local, requests + n, got - n);
-	}
-	return n;
+	return group.sent;
 }
 
 int async_submit(struct winapi *handle, const struct winapi_call *calls, unsigned int count)
@@ -249,17 +318,12 @@ int async_submit(struct winapi *handle, const struct winapi_call *calls, unsigne
 	if (err)
 		return err;
 	now = clock_ns();
-	err = send_begin(local, deadline_of(local, calls, now));
-	if (err)
-		return err;
 	while (n < count && !err) {
 		if (__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE))
 			err = -ENODEV;
 		else
 			n += submit_some(local, calls + n, count - n, now, &err);
 	}
-	send_publish(local);
-	lock_drop(&local->send_lock);
 	if (err == -EPROTO)
 		local_lose(local, -ENODEV, "the host broke the rules of the ring");
 	/* Lost meanwhile: these may have come too late to be ended with the others. */
@@ -272,22 +336,27 @@ int async_submit(struct winapi *handle, const struct winapi_call *calls, unsigne
 
 /* ---- Deadlines ------------------------------------------------------------------------------------------ */
 
-static void expire(struct local *local, struct request *request)
+static void expire(struct local *local, struct request *request, uint32_t word)
 {
-	uint64_t id = request->id;
-	uint32_t was;
+	const struct winapi_completion late = {
+		.user_data = __atomic_load_n(&request->user_data, __ATOMIC_RELAXED),
+		.result = -ETIMEDOUT,
+	};
 
-	if (!request_try_end(request, &was))
+	/* At once, as its reply may come any moment and has to find it so. */
+	if (!request_try_end(request, &word, REQUEST_ABANDONED))
 		return;
-	request->status = 0;
-	request->out_size = 0;
-	request->host_ns = 0;
 	async_push_begin(local);
-	async_push(local, request, -ETIMEDOUT);
+	async_push(local, &late);
 	async_push_end(local, 1);
-	__atomic_store_n(&request->state, REQUEST_ABANDONED, __ATOMIC_RELEASE);
 	__atomic_fetch_add(&local->timeouts, 1, __ATOMIC_RELAXED);
-	calls_send_cancel(local, id, 0);
+	calls_send_cancel(local, request_id(local, request, word), 0);
+}
+
+static bool is_async(const struct request *request, uint32_t word)
+{
+	return state_of(word) == REQUEST_PENDING &&
+	       __atomic_load_n(&request->kind, __ATOMIC_RELAXED) == REQUEST_ASYNC;
 }
 
 static void expire_late(struct local *local, uint64_t now)
@@ -296,17 +365,19 @@ static void expire_late(struct local *local, uint64_t now)
 
 	if (now < __atomic_load_n(&local->async_deadline, __ATOMIC_RELAXED))
 		return;
-	__atomic_store_n(&local->async_deadline, NO_DEADLINE, __ATOMIC_RELAXED);
+	__atomic_exchange_n(&local->async_deadline, NO_DEADLINE, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* against the one before note_deadline */
 	for (uint32_t i = 0; i < local->table_size; i++) {
 		struct request *request = &local->table[i];
+		uint32_t word = request_word(request);
+		uint64_t deadline = __atomic_load_n(&request->deadline, __ATOMIC_RELAXED);
 
-		if (request->kind != REQUEST_ASYNC ||
-		    __atomic_load_n(&request->state, __ATOMIC_ACQUIRE) != REQUEST_PENDING)
+		if (!is_async(request, word))
 			continue;
-		if (request->deadline <= now)
-			expire(local, request);
-		else if (request->deadline < first)
-			first = request->deadline;
+		if (deadline <= now)
+			expire(local, request, word);
+		else if (deadline < first)
+			first = deadline;
 	}
 	note_deadline(local, first);
 }
@@ -319,14 +390,6 @@ static void drain(struct local *local)
 		return;
 	calls_drain(local);
 	receive_drop(local);
-}
-
-static void clear(int fd)
-{
-	uint64_t count;
-
-	if (read(fd, &count, sizeof(count)) < 0)
-		return; /* it was clear */
 }
 
 /* Under receive_lock: turns the ring's interrupt on. False: something is there already. */
@@ -352,21 +415,22 @@ static bool arm(struct local *local)
 {
 	bool quiet;
 
-	clear(local->notify_fd);
+	local_clear(local->notify_fd);
 	__atomic_store_n(&local->poll_armed, 1, __ATOMIC_SEQ_CST);
 	set_timer(local); /* second: who notes an earlier deadline from here on sets it too */
 	if (!lock_try(&local->receive_lock))
 		return !uncollected(local); /* who has it sees poll_armed when it drops it */
-	clear(local->call_fd);
+	local_clear(local->call_fd);
 	quiet = listen(local);
 	lock_drop(&local->receive_lock);
 	wake_next_sleeper(local);
 	return quiet && !uncollected(local);
 }
 
-static bool something(struct local *local)
+/* Something to collect, or an earlier deadline of a call than the one that is waited for. */
+static bool something(struct local *local, uint64_t deadline)
 {
-	return uncollected(local) || !__atomic_load_n(&local->async_in_flight, __ATOMIC_RELAXED);
+	return uncollected(local) || __atomic_load_n(&local->async_deadline, __ATOMIC_SEQ_CST) < deadline;
 }
 
 static unsigned int collect(struct local *local, struct winapi_completion *out, unsigned int max)
@@ -387,20 +451,37 @@ static unsigned int collect_waiting(struct local *local, struct winapi_completio
 				    uint32_t timeout_ms)
 {
 	uint64_t now = clock_ns(), deadline = deadline_after(now, timeout_ms);
+	unsigned int n;
 
-	for (;;) {
-		uint64_t until = __atomic_load_n(&local->async_deadline, __ATOMIC_RELAXED);
-		unsigned int n;
+	do {
+		uint64_t until = __atomic_load_n(&local->async_deadline, __ATOMIC_SEQ_CST);
 
 		wait_for_traffic(local, now, until < deadline ? until : deadline, something);
 		n = collect(local, out, max);
-		if (n)
-			return n;
 		now = clock_ns();
-		if (now >= deadline || __atomic_load_n(&local->lost, __ATOMIC_ACQUIRE) ||
-		    !__atomic_load_n(&local->async_in_flight, __ATOMIC_RELAXED))
-			return 0;
-	}
+	} while (!n && now < deadline && !__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE));
+	return n;
+}
+
+/* For who waits on the descriptor next: until nothing is there and it will tell. */
+static unsigned int collect_arming(struct local *local, struct winapi_completion *out, unsigned int max)
+{
+	unsigned int n;
+
+	bus_look(local); /* the socket may be what it told of */
+	do
+		n = collect(local, out, max);
+	while (!n && !arm(local));
+	return n;
+}
+
+#define EMPTY_PER_LOOK 256u
+
+/* Who only ever asks without waiting has to learn somehow that the host is gone. */
+static void look_at_times(struct local *local)
+{
+	if (__atomic_fetch_add(&local->empty, 1, __ATOMIC_RELAXED) % EMPTY_PER_LOOK == 0)
+		bus_look(local);
 }
 
 int async_complete(struct winapi *handle, struct winapi_completion *completions, unsigned int max,
@@ -415,28 +496,45 @@ int async_complete(struct winapi *handle, struct winapi_completion *completions,
 		n = pop(local, completions, max);
 		return n ? (int)n : local_check(local);
 	}
-	if (timeout_ms)
+	if (timeout_ms) {
+		__atomic_fetch_add(&local->completers, 1, __ATOMIC_SEQ_CST);
 		n = collect_waiting(local, completions, max, timeout_ms);
-	while (!n && __atomic_load_n(&local->poll_fd, __ATOMIC_ACQUIRE) >= 0 && !arm(local))
-		n = collect(local, completions, max);
+		__atomic_fetch_sub(&local->completers, 1, __ATOMIC_RELAXED);
+	}
+	if (!n && __atomic_load_n(&local->poll_fd, __ATOMIC_ACQUIRE) >= 0)
+		n = collect_arming(local, completions, max);
+	else if (!n && !timeout_ms)
+		look_at_times(local);
 	return n ? (int)n : local_check(local);
 }
 
 /* ---- Cancel --------------------------------------------------------------------------------------------- */
 
+/* The id of the call with that user_data that is in flight, or 0. */
+static uint64_t find_call(const struct local *local, uint64_t user_data)
+{
+	for (uint32_t i = 0; i < local->table_size; i++) {
+		const struct request *request = &local->table[i];
+		uint32_t word = request_word(request);
+
+		if (!is_async(request, word) ||
+		    __atomic_load_n(&request->user_data, __ATOMIC_RELAXED) != user_data)
+			continue;
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (request_word(request) == word) /* else it was another call's user_data, or is over */
+			return request_id(local, request, word);
+	}
+	return 0;
+}
+
 int async_cancel(struct winapi *handle, uint64_t user_data)
 {
 	struct local *local = local_of(handle);
+	uint64_t id = find_call(local, user_data);
 
-	for (uint32_t i = 0; i < local->table_size; i++) {
-		struct request *request = &local->table[i];
-
-		if (request->kind == REQUEST_ASYNC && request->user_data == user_data &&
-		    __atomic_load_n(&request->state, __ATOMIC_ACQUIRE) == REQUEST_PENDING)
-			return calls_send_cancel(local, request->id,
-						 deadline_after(clock_ns(), local->base.timeout_ms));
-	}
-	return fail(-ENOENT, "no call with that user_data is in flight");
+	if (!id)
+		return fail(-ENOENT, "no call with that user_data is in flight");
+	return calls_send_cancel(local, id, deadline_after(clock_ns(), local->base.timeout_ms));
 }
 
 /* ---- The descriptor ------------------------------------------------------------------------------------- */
@@ -453,7 +551,8 @@ static int make_descriptor(struct local *local)
 	int poll_fd = epoll_create1(EPOLL_CLOEXEC);
 	int err = poll_fd < 0 ? -errno : 0;
 
-	local->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (local->timer_fd < 0)
+		local->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (!err)
 		err = watch(poll_fd, local->call_fd);
 	if (!err)
@@ -476,9 +575,9 @@ int async_fd(struct winapi *handle)
 	struct local *local = local_of(handle);
 	int fd;
 
-	pthread_mutex_lock(&local->bus_lock);
+	lock_take(&local->done_lock);
 	fd = local->poll_fd >= 0 ? local->poll_fd : make_descriptor(local);
-	pthread_mutex_unlock(&local->bus_lock);
+	lock_drop(&local->done_lock);
 	return fd;
 }
 

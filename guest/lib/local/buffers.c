@@ -16,19 +16,33 @@ static uint64_t patience(const struct local *local)
 	return deadline_after(clock_ns(), local->base.timeout_ms);
 }
 
-static void tear_down(struct local *local, struct local_buffer *buffer)
+/* Takes buffers_lock, from a thread that may wait for the host for longer than this one wants to. */
+static int begin(struct local *local, uint64_t deadline)
 {
-	while (buffer->chunks)
-		bus_gpadl_teardown(local, buffer->gpadl[--buffer->chunks]);
+	return lock_take_until(&local->buffers_lock, deadline) ?
+		       0 :
+		       fail(-ETIMEDOUT, "the host is slow to answer for another thread's buffer");
 }
 
-static int create_chunks(struct local *local, struct local_buffer *buffer)
+static void count_buffer(struct local *local, uint64_t buffers, uint64_t bytes)
+{
+	__atomic_store_n(&local->buffer_count, local->buffer_count + buffers, __ATOMIC_RELAXED);
+	__atomic_store_n(&local->buffer_bytes, local->buffer_bytes + bytes, __ATOMIC_RELAXED);
+}
+
+static void tear_down(struct local *local, struct local_buffer *buffer, uint64_t deadline)
+{
+	while (buffer->chunks)
+		bus_gpadl_teardown(local, buffer->gpadl[--buffer->chunks], deadline);
+}
+
+static int create_chunks(struct local *local, struct local_buffer *buffer, uint64_t deadline)
 {
 	for (uint64_t at = 0; at < buffer->piece.size; at += WINAPI_CHUNK_SIZE) {
 		uint64_t left = buffer->piece.size - at;
 		uint64_t size = left < WINAPI_CHUNK_SIZE ? left : WINAPI_CHUNK_SIZE;
 		int err = bus_gpadl_create(local, buffer->piece.gpa + at, size / PAGE,
-					   &buffer->gpadl[buffer->chunks]);
+					   &buffer->gpadl[buffer->chunks], deadline);
 
 		if (err == -ENOSPC)
 			return fail(err,
@@ -41,7 +55,7 @@ static int create_chunks(struct local *local, struct local_buffer *buffer)
 	return 0;
 }
 
-static int announce(struct local *local, struct local_buffer *buffer)
+static int announce(struct local *local, struct local_buffer *buffer, uint64_t deadline)
 {
 	struct winapi_buffer_register_request request = {
 		.length = buffer->base.length,
@@ -56,7 +70,7 @@ static int announce(struct local *local, struct local_buffer *buffer)
 	err = calls_control(local, WINAPI_MSG_BUFFER_REGISTER, &request,
 			    (uint32_t)offsetof(struct winapi_buffer_register_request, gpadl) +
 				    buffer->chunks * 4,
-			    &reply, &size, patience(local), NULL);
+			    &reply, &size, deadline, NULL);
 	if (!err && (size != sizeof(reply) || !reply.handle))
 		err = fail(-EPROTO, "the host answered a registration without a handle");
 	buffer->handle = reply.handle;
@@ -64,7 +78,8 @@ static int announce(struct local *local, struct local_buffer *buffer)
 }
 
 /* Under buffers_lock. */
-static int share(struct local *local, size_t length, uint32_t access, struct local_buffer **out)
+static int share(struct local *local, size_t length, uint32_t access, struct local_buffer **out,
+		 uint64_t deadline)
 {
 	struct local_buffer *buffer = calloc(1, sizeof(*buffer));
 	int err;
@@ -74,55 +89,42 @@ static int share(struct local *local, size_t length, uint32_t access, struct loc
 	buffer->base.handle = &local->base;
 	buffer->base.length = length;
 	buffer->base.access = access;
-	err = memory_take(local, length, &buffer->piece);
-	if (err == -ENOMEM || err == -ENOSPC)
-		fail(err, "%zu bytes of memory can't be shared: %s", length, winapi_error_message());
+	err = memory_take(local, length, &buffer->piece, deadline);
 	if (!err)
-		err = create_chunks(local, buffer);
+		err = create_chunks(local, buffer, deadline);
 	if (!err)
-		err = announce(local, buffer);
+		err = announce(local, buffer, deadline);
 	if (err) {
-		tear_down(local, buffer);
+		tear_down(local, buffer, deadline);
 		if (buffer->piece.size)
-			memory_give(local, &buffer->piece);
+			memory_give(local, &buffer->piece, deadline);
 		free(buffer);
 		return err;
 	}
-	local->buffer_count++;
-	local->buffer_bytes += length;
+	count_buffer(local, 1, length);
 	*out = buffer;
 	return 0;
 }
 
-/* The host says that it is done, then the pages may go. Under buffers_lock. */
-static int stop_sharing(struct local *local, struct local_buffer *buffer)
+/*
+ * The host says that it is done, then the pages may go. It may have been asked before and have had no time to answer;
+ * then it knows no such buffer any more. Under buffers_lock.
+ */
+static int stop_sharing(struct local *local, struct local_buffer *buffer, uint64_t deadline)
 {
 	struct winapi_buffer_unregister_request request = { .handle = buffer->handle };
 	uint32_t none = 0;
 	int err = calls_control(local, WINAPI_MSG_BUFFER_UNREGISTER, &request, sizeof(request), NULL, &none,
-				patience(local), NULL);
+				deadline, NULL);
 
-	if (err && !__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE))
+	if (err && err != status_error(WINAPI_STATUS_INVALID_HANDLE) &&
+	    !__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE))
 		return err;
-	tear_down(local, buffer);
-	memory_give(local, &buffer->piece);
-	local->buffer_count--;
-	local->buffer_bytes -= buffer->base.length;
+	tear_down(local, buffer, deadline);
+	memory_give(local, &buffer->piece, deadline);
+	count_buffer(local, -1ull, -buffer->base.length);
 	free(buffer);
 	return 0;
-}
-
-/* Buffers whose calls ended where nothing could be sent. Under buffers_lock. */
-static void collect_garbage(struct local *local)
-{
-	struct local_buffer *buffer = __atomic_exchange_n(&local->garbage, NULL, __ATOMIC_ACQ_REL);
-
-	while (buffer) {
-		struct local_buffer *next = buffer->next;
-
-		stop_sharing(local, buffer);
-		buffer = next;
-	}
 }
 
 static void throw_away(struct local *local, struct local_buffer *buffer)
@@ -131,6 +133,22 @@ static void throw_away(struct local *local, struct local_buffer *buffer)
 	while (!__atomic_compare_exchange_n(&local->garbage, &buffer->next, buffer, true, __ATOMIC_RELEASE,
 					    __ATOMIC_RELAXED))
 		;
+}
+
+/* Buffers whose calls ended where nothing could be sent. What the host doesn't answer in time is left. Under buffers_lock. */
+static void collect_garbage(struct local *local, uint64_t deadline)
+{
+	struct local_buffer *buffer = __atomic_exchange_n(&local->garbage, NULL, __ATOMIC_ACQ_REL);
+	bool silent = false;
+
+	while (buffer) {
+		struct local_buffer *next = buffer->next;
+
+		silent = silent || stop_sharing(local, buffer, deadline);
+		if (silent)
+			throw_away(local, buffer);
+		buffer = next;
+	}
 }
 
 /* ---- The application's buffers ------------------------------------------------------------------------- */
@@ -158,21 +176,23 @@ static int make(struct winapi *handle, void *address, size_t length, uint32_t ac
 		struct winapi_buffer **out)
 {
 	struct local *local = local_of(handle);
+	uint64_t deadline = patience(local);
 	struct local_buffer *buffer;
 	int err = local_check(local);
 
+	if (!err)
+		err = begin(local, deadline);
 	if (err)
 		return err;
-	pthread_mutex_lock(&local->buffers_lock);
-	collect_garbage(local);
-	err = share(local, length, access, &buffer);
+	collect_garbage(local, deadline);
+	err = share(local, length, access, &buffer, deadline);
 	if (!err) {
 		buffer->base.data = address ? address : buffer->piece.data;
 		buffer->base.flags = address ? WINAPI_BUFFER_BOUNCED : 0;
 		link_buffer(local, buffer);
 		*out = &buffer->base;
 	}
-	pthread_mutex_unlock(&local->buffers_lock);
+	lock_drop(&local->buffers_lock);
 	return err;
 }
 
@@ -192,16 +212,19 @@ int buffers_free(struct winapi_buffer *base)
 {
 	struct local *local = local_of(base->handle);
 	struct local_buffer *buffer = (struct local_buffer *)base;
+	uint64_t deadline = patience(local);
 	int err;
 
 	if (__atomic_load_n(&base->users, __ATOMIC_ACQUIRE))
 		return fail(-EBUSY, "a call in flight uses the buffer; wait for its end");
-	pthread_mutex_lock(&local->buffers_lock);
+	err = begin(local, deadline);
+	if (err)
+		return err;
 	unlink_buffer(local, buffer);
-	err = stop_sharing(local, buffer);
+	err = stop_sharing(local, buffer, deadline);
 	if (err)
 		link_buffer(local, buffer);
-	pthread_mutex_unlock(&local->buffers_lock);
+	lock_drop(&local->buffers_lock);
 	return err;
 }
 
@@ -288,23 +311,19 @@ static bool fits_packet(const struct local *local, const struct winapi_call *cal
 }
 
 /* Memory for the call's plain bytes. Under buffers_lock. */
-static int take_plain(struct local *local, const struct winapi_call *call, uint64_t bytes, struct held *held)
+static int take_plain(struct local *local, const struct winapi_call *call, uint64_t bytes, struct held *held,
+		      uint64_t deadline)
 {
 	uint64_t pages = (bytes + PAGE - 1) / PAGE;
-	int err;
 
-	collect_garbage(local);
-	if (fits_packet(local, call, pages) && local->base.info.features & WINAPI_FEATURE_GPA_DIRECT) {
-		err = memory_take(local, bytes, &held->piece);
-		return err ? fail(err, "%llu bytes for the call's memory can't be shared",
-				  (unsigned long long)bytes) :
-			     0;
-	}
+	collect_garbage(local, deadline);
+	if (fits_packet(local, call, pages) && local->base.info.features & WINAPI_FEATURE_GPA_DIRECT)
+		return memory_take(local, bytes, &held->piece, deadline);
 	if (bytes > local->base.info.max_buffer_size)
 		return fail(-E2BIG,
 			    "%llu bytes of plain memory are too many for one call: use winapi_buffer_alloc",
 			    (unsigned long long)bytes);
-	return share(local, bytes, WINAPI_ACCESS_BOTH, &held->registered);
+	return share(local, bytes, WINAPI_ACCESS_BOTH, &held->registered, deadline);
 }
 
 static void place_plain(struct local *local, const struct winapi_buffer_ref *ref, uint64_t at,
@@ -318,7 +337,7 @@ static void place_plain(struct local *local, const struct winapi_buffer_ref *ref
 }
 
 static int hold_all(struct local *local, const struct winapi_call *call, struct winapi_buffer_desc *desc,
-		    struct held *held)
+		    struct held *held, uint64_t deadline)
 {
 	uint64_t plain = 0, at = 0;
 	int err = 0;
@@ -341,7 +360,7 @@ static int hold_all(struct local *local, const struct winapi_call *call, struct 
 	}
 	if (err || !plain)
 		return err;
-	err = take_plain(local, call, plain, held);
+	err = take_plain(local, call, plain, held, deadline);
 	for (uint32_t i = 0; !err && i < call->buffer_count; i++) {
 		if (desc[i].length)
 			continue;
@@ -351,29 +370,31 @@ static int hold_all(struct local *local, const struct winapi_call *call, struct 
 	return err;
 }
 
-static bool all_shared(const struct winapi_call *call)
+bool buffers_plain(const struct winapi_call *call)
 {
 	for (uint32_t i = 0; i < call->buffer_count; i++)
 		if (!call->buffers[i].buffer)
-			return false;
-	return true;
+			return true;
+	return false;
 }
 
 int buffers_hold(struct local *local, const struct winapi_call *call, struct winapi_buffer_desc *desc,
-		 struct held *held)
+		 struct held *held, uint64_t deadline)
 {
-	bool plain = !all_shared(call);
-	int err;
+	bool plain = buffers_plain(call);
+	int err = 0;
 
 	held->users = 0;
 	held->bounces = 0;
 	held->piece.size = 0;
 	held->registered = NULL;
 	if (plain)
-		pthread_mutex_lock(&local->buffers_lock);
-	err = hold_all(local, call, desc, held);
+		err = begin(local, deadline);
+	if (err)
+		return err;
+	err = hold_all(local, call, desc, held, deadline);
 	if (plain)
-		pthread_mutex_unlock(&local->buffers_lock);
+		lock_drop(&local->buffers_lock);
 	if (err)
 		buffers_let_go(local, held);
 	return err;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../../../common/vmbus_user_socket.h"
@@ -190,14 +191,22 @@ static int on_refused(struct local *local, const struct record *record)
 	return 0;
 }
 
+/* A write to a pipe or socket may kill the process with SIGPIPE; an eventfd has no type of file. */
+static bool may_be_eventfd(int fd)
+{
+	struct stat stat;
+
+	return !fstat(fd, &stat) && !(stat.st_mode & S_IFMT);
+}
+
 static int on_channel(struct local *local, struct record *record)
 {
 	if (record->header.size != sizeof(struct vmbus_user_channel) || record->fd < 0)
 		return -EPROTO;
 	if (local->kick_fd >= 0)
 		return 0; /* another device's */
-	/* Whatever it is that the host gave: a kick must not keep a call beyond its timeout. */
-	if (fcntl(record->fd, F_SETFL, O_NONBLOCK))
+	/* A kick must not keep a call beyond its timeout. */
+	if (!may_be_eventfd(record->fd) || fcntl(record->fd, F_SETFL, O_NONBLOCK))
 		return -EPROTO;
 	local->kick_fd = record->fd;
 	record->fd = -1;
@@ -240,13 +249,18 @@ static int on_record(struct local *local, struct record *record, struct answer *
 	}
 }
 
-/* Takes what is there. Under bus_lock. */
+#define RECORDS_AT_ONCE 256u /* more than a host that keeps to the rules has to say at a time */
+
+/* Takes what is there: not for ever, as a host may send faster than this is. Under bus_lock. */
 static void pump(struct local *local, struct answer *answer)
 {
 	struct record record;
 	int got;
 
-	while (!(answer && answer->came) && (got = receive_record(local, &record)) != 0) {
+	for (unsigned int i = 0; i < RECORDS_AT_ONCE && !(answer && answer->came); i++) {
+		got = receive_record(local, &record);
+		if (!got)
+			return;
 		if (got > 0)
 			got = on_record(local, &record, answer);
 		if (record.fd >= 0)
@@ -262,11 +276,11 @@ static void pump(struct local *local, struct answer *answer)
 
 void bus_look(struct local *local)
 {
-	if (pthread_mutex_trylock(&local->bus_lock))
+	if (!lock_try(&local->bus_lock))
 		return;
 	if (!__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE))
 		pump(local, NULL);
-	pthread_mutex_unlock(&local->bus_lock);
+	lock_drop(&local->bus_lock);
 }
 
 static int await(struct local *local, struct answer *answer, uint64_t deadline, const char *what)
@@ -296,6 +310,26 @@ static int post(struct local *local, const void *message, uint32_t size, uint64_
 	memcpy(out.data, message, size);
 	return send_record(local, VMBUS_USER_GUEST_MESSAGE, &out,
 			   (uint32_t)offsetof(struct vmbus_user_message, data) + size, -1, deadline);
+}
+
+/* bus_lock isn't had in time: the thread that has it waits for an answer, and may do so for longer. */
+#define SLOW "the host is slow to answer what was asked before"
+
+/* A control message and its answer. */
+static int ask(struct local *local, const void *message, uint32_t size, struct answer *answer,
+	       uint64_t deadline, const char *what)
+{
+	int err;
+
+	if (!lock_take_until(&local->bus_lock, deadline))
+		return fail(-ETIMEDOUT, SLOW);
+	err = local_check(local);
+	if (!err)
+		err = post(local, message, size, deadline);
+	if (!err)
+		err = await(local, answer, deadline, what);
+	lock_drop(&local->bus_lock);
+	return err;
 }
 
 /* ---- Bring-up ------------------------------------------------------------------------------------------ */
@@ -364,14 +398,12 @@ int bus_open_channel(struct local *local, const struct piece *rings, uint32_t ri
 		.downstream_page = 1 + ring_data / VMBUS_PAGE_SIZE,
 	};
 	struct answer result = { .type = ANSWER_MESSAGE + VMBUS_MSG_OPEN_RESULT, .id = request.open_id };
-	int err = bus_gpadl_create(local, rings->gpa, rings->size / VMBUS_PAGE_SIZE, &request.ring_gpadl);
+	int err = bus_gpadl_create(local, rings->gpa, rings->size / VMBUS_PAGE_SIZE, &request.ring_gpadl,
+				   deadline);
 
-	pthread_mutex_lock(&local->bus_lock);
-	if (!err)
-		err = post(local, &request, sizeof(request), deadline);
-	if (!err)
-		err = await(local, &result, deadline, "the opening of the channel");
-	pthread_mutex_unlock(&local->bus_lock);
+	if (err)
+		return err;
+	err = ask(local, &request, sizeof(request), &result, deadline, "the opening of the channel");
 	if (!err && result.value)
 		err = fail(-ENODEV, "the host refuses to open the channel (status 0x%x)",
 			   (unsigned int)result.value);
@@ -380,23 +412,26 @@ int bus_open_channel(struct local *local, const struct piece *rings, uint32_t ri
 
 /* ---- Regions and GPADLs -------------------------------------------------------------------------------- */
 
-static uint64_t patience(const struct local *local)
+static int tell_region(struct local *local, uint32_t type, const struct vmbus_user_region *region, int fd,
+		       struct answer *done, uint64_t deadline, const char *what)
 {
-	return deadline_after(clock_ns(), local->base.timeout_ms);
-}
-
-int bus_add_region(struct local *local, uint64_t gpa, uint64_t size, int fd)
-{
-	struct vmbus_user_region region = { .gpa = gpa, .size = size };
-	struct answer done = { .type = VMBUS_USER_REGION_DONE, .id = gpa };
-	uint64_t deadline = patience(local);
 	int err;
 
-	pthread_mutex_lock(&local->bus_lock);
-	err = send_record(local, VMBUS_USER_REGION_ADD, &region, sizeof(region), fd, deadline);
+	if (!lock_take_until(&local->bus_lock, deadline))
+		return fail(-ETIMEDOUT, SLOW);
+	err = send_record(local, type, region, sizeof(*region), fd, deadline);
 	if (!err)
-		err = await(local, &done, deadline, "new memory");
-	pthread_mutex_unlock(&local->bus_lock);
+		err = await(local, done, deadline, what);
+	lock_drop(&local->bus_lock);
+	return err;
+}
+
+int bus_add_region(struct local *local, uint64_t gpa, uint64_t size, int fd, uint64_t deadline)
+{
+	const struct vmbus_user_region region = { .gpa = gpa, .size = size };
+	struct answer done = { .type = VMBUS_USER_REGION_DONE, .id = gpa };
+	int err = tell_region(local, VMBUS_USER_REGION_ADD, &region, fd, &done, deadline, "new memory");
+
 	if (!err && done.value)
 		err = fail(
 			done.value == -ENOSPC ? -ENOSPC : -ENOMEM,
@@ -405,21 +440,13 @@ int bus_add_region(struct local *local, uint64_t gpa, uint64_t size, int fd)
 	return err;
 }
 
-int bus_remove_region(struct local *local, uint64_t gpa)
+int bus_remove_region(struct local *local, uint64_t gpa, uint64_t deadline)
 {
-	struct vmbus_user_region region = { .gpa = gpa };
+	const struct vmbus_user_region region = { .gpa = gpa };
 	struct answer done = { .type = VMBUS_USER_REGION_DONE, .id = gpa };
-	uint64_t deadline = patience(local);
-	int err;
 
-	pthread_mutex_lock(&local->bus_lock);
-	err = local_check(local);
-	if (!err)
-		err = send_record(local, VMBUS_USER_REGION_DEL, &region, sizeof(region), -1, deadline);
-	if (!err)
-		err = await(local, &done, deadline, "the removal of memory");
-	pthread_mutex_unlock(&local->bus_lock);
-	return err;
+	return tell_region(local, VMBUS_USER_REGION_DEL, &region, -1, &done, deadline,
+			   "the removal of memory");
 }
 
 static uint32_t fill_pfns(uint8_t *at, uint64_t *pfn, uint64_t *left, uint32_t room)
@@ -460,26 +487,26 @@ static int send_gpadl(struct local *local, uint32_t id, uint64_t gpa, uint64_t p
 	return err;
 }
 
-int bus_gpadl_create(struct local *local, uint64_t gpa, uint64_t pages, uint32_t *gpadl)
+int bus_gpadl_create(struct local *local, uint64_t gpa, uint64_t pages, uint32_t *gpadl, uint64_t deadline)
 {
 	struct answer created = { .type = ANSWER_MESSAGE + VMBUS_MSG_GPADL_CREATED };
-	uint64_t deadline = patience(local);
 	int err;
 
-	pthread_mutex_lock(&local->bus_lock);
+	if (!lock_take_until(&local->bus_lock, deadline))
+		return fail(-ETIMEDOUT, SLOW);
 	*gpadl = ++local->next_gpadl;
 	created.id = *gpadl;
 	err = send_gpadl(local, *gpadl, gpa, pages, deadline);
 	if (!err)
 		err = await(local, &created, deadline, "a GPADL");
-	pthread_mutex_unlock(&local->bus_lock);
+	lock_drop(&local->bus_lock);
 	if (!err && created.value)
 		err = fail(-ENOSPC, "the host refuses a GPADL of %llu pages (status 0x%x)",
 			   (unsigned long long)pages, (unsigned int)created.value);
 	return err;
 }
 
-int bus_gpadl_teardown(struct local *local, uint32_t gpadl)
+int bus_gpadl_teardown(struct local *local, uint32_t gpadl, uint64_t deadline)
 {
 	struct vmbus_gpadl_teardown request = {
 		.header.type = VMBUS_MSG_GPADL_TEARDOWN,
@@ -487,15 +514,6 @@ int bus_gpadl_teardown(struct local *local, uint32_t gpadl)
 		.gpadl = gpadl,
 	};
 	struct answer torndown = { .type = ANSWER_MESSAGE + VMBUS_MSG_GPADL_TORNDOWN, .id = gpadl };
-	uint64_t deadline = patience(local);
-	int err;
 
-	pthread_mutex_lock(&local->bus_lock);
-	err = local_check(local);
-	if (!err)
-		err = post(local, &request, sizeof(request), deadline);
-	if (!err)
-		err = await(local, &torndown, deadline, "the teardown of a GPADL");
-	pthread_mutex_unlock(&local->bus_lock);
-	return err;
+	return ask(local, &request, sizeof(request), &torndown, deadline, "the teardown of a GPADL");
 }

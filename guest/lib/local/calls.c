@@ -3,8 +3,9 @@
  * Requests: a table of them, how they are sent, and how replies find them.
  *
  * A request id is the index in the table and a generation above it, so a reply that is late, repeated or
- * made up names no request in flight. Who ends a request wins its state with a compare-and-swap; from
- * then on the other side can't reach its caller's memory.
+ * made up names no request in flight. Generation and state are one word: who ends a request wins it with a
+ * compare-and-swap, which fails if the slot went on to another call meanwhile; from then on the other side
+ * can't reach its caller's memory.
  */
 #include <linux/futex.h>
 #include <stdlib.h>
@@ -123,8 +124,11 @@ HOT_PATH struct request *request_take(struct local *local, bool call)
 
 uint32_t request_take_many(struct local *local, struct request **requests, uint32_t max)
 {
+	uint32_t spare = max ? __atomic_exchange_n(&local->spare, NO_REQUEST, __ATOMIC_ACQUIRE) : NO_REQUEST;
 	uint32_t n = 0;
 
+	if (spare != NO_REQUEST)
+		requests[n++] = &local->table[spare];
 	lock_take(&local->table_lock);
 	while (n < max && (requests[n] = pop(local, true)))
 		n++;
@@ -132,45 +136,80 @@ uint32_t request_take_many(struct local *local, struct request **requests, uint3
 	return n;
 }
 
-static void forget(struct request *request)
+/* The owner's: nobody else changes the word of a request that isn't pending. */
+HOT_PATH static void set_state(struct request *request, enum request_state state)
 {
-	__atomic_store_n(&request->id, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&request->state, REQUEST_FREE, __ATOMIC_RELEASE);
+	__atomic_store_n(&request->word, with_state(request_word(request), state), __ATOMIC_RELEASE);
+}
+
+/* After a slot was freed, against the count in take_slot: either its thread sees the slot, or this one sees it. */
+static void tell_slot_waiters(struct local *local)
+{
+	if (__atomic_load_n(&local->slot_waiters, __ATOMIC_SEQ_CST))
+		wait_stir(local);
+}
+
+static void put_back(struct local *local, struct request *const *requests, uint32_t count)
+{
+	lock_take(&local->table_lock);
+	for (uint32_t i = 0; i < count; i++)
+		push(local, requests[i]);
+	lock_drop(&local->table_lock);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	tell_slot_waiters(local);
 }
 
 HOT_PATH void request_free(struct local *local, struct request *request)
 {
 	uint32_t none = NO_REQUEST;
 
-	forget(request);
+	set_state(request, REQUEST_FREE);
 	if (is_call(request) &&
 	    __atomic_compare_exchange_n(&local->spare, &none, (uint32_t)(request - local->table), false,
-					__ATOMIC_RELEASE, __ATOMIC_RELAXED))
-		return;
-	lock_take(&local->table_lock);
-	push(local, request);
-	lock_drop(&local->table_lock);
+					__ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		tell_slot_waiters(local);
+	else
+		put_back(local, &request, 1);
 }
 
 void request_free_many(struct local *local, struct request **requests, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
-		forget(requests[i]);
-	lock_take(&local->table_lock);
-	for (uint32_t i = 0; i < count; i++)
-		push(local, requests[i]);
-	lock_drop(&local->table_lock);
+		set_state(requests[i], REQUEST_FREE);
+	put_back(local, requests, count);
 }
 
-/* True: the request is the caller's to end; *was says in which of the two pending states it was. */
-HOT_PATH bool request_try_end(struct request *request, uint32_t *was)
+HOT_PATH bool request_try_end(struct request *request, uint32_t *word, enum request_state to)
 {
-	*was = __atomic_load_n(&request->state, __ATOMIC_ACQUIRE);
-	while (*was == REQUEST_PENDING || *was == REQUEST_SLEEPING)
-		if (__atomic_compare_exchange_n(&request->state, was, REQUEST_ENDING, false, __ATOMIC_ACQ_REL,
-						__ATOMIC_ACQUIRE))
+	const uint32_t generation = generation_of(*word);
+
+	while ((state_of(*word) == REQUEST_PENDING || state_of(*word) == REQUEST_SLEEPING) &&
+	       generation_of(*word) == generation)
+		if (__atomic_compare_exchange_n(&request->word, word, with_state(*word, to), false,
+						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 			return true;
 	return false;
+}
+
+/* Of a call that was given up: its reply, or the end of the channel, takes it. */
+static bool take_abandoned(struct request *request, uint32_t word)
+{
+	return state_of(word) == REQUEST_ABANDONED &&
+	       __atomic_compare_exchange_n(&request->word, &word, with_state(word, REQUEST_ENDING), false,
+					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+HOT_PATH uint64_t request_id(const struct local *local, const struct request *request, uint32_t word)
+{
+	return (uint64_t)(request - local->table) | (uint64_t)generation_of(word) << 16;
+}
+
+/* A generation that the slot hasn't had for long, and never 0, so that no id is 0. */
+HOT_PATH static uint32_t begin_generation(struct request *request)
+{
+	uint32_t next = (generation_of(request_word(request)) + 1) % REQUEST_GENERATIONS;
+
+	return (next ? next : 1) << REQUEST_STATE_BITS;
 }
 
 #define LATE "the host took none of the calls before it in time"
@@ -231,7 +270,8 @@ HOT_PATH int request_write(struct local *local, struct request *request, struct 
 	struct vmbus_ring_part parts[PARTS] = {
 		{ NULL, 0 }, { header, sizeof(header) }, { message->desc, descs }, { in, h->inline_size }
 	};
-	uint64_t id = (uint64_t)(request - local->table) | (uint64_t)++request->generation << 16;
+	uint32_t word = begin_generation(request);
+	uint64_t id = request_id(local, request, word);
 	uint32_t payload = (uint32_t)sizeof(header) + descs + h->inline_size;
 	int err;
 
@@ -242,15 +282,14 @@ HOT_PATH int request_write(struct local *local, struct request *request, struct 
 	request->type = h->type;
 	request->session = h->session_id;
 	/* Before the packet can be seen: its reply may come at once. */
-	__atomic_store_n(&request->id, id, __ATOMIC_RELEASE);
-	__atomic_store_n(&request->state, REQUEST_PENDING, __ATOMIC_RELEASE);
+	__atomic_store_n(&request->word, with_state(word, REQUEST_PENDING), __ATOMIC_RELEASE);
 	if (held && held->piece.size)
 		err = write_gpa_direct(local, id, &held->piece, parts, &payload);
 	else
 		err = vmbus_ring_write(&local->out, VMBUS_PACKET_INBAND,
 				       VMBUS_PACKET_FLAG_COMPLETION_REQUESTED, id, 0, parts + 1, PARTS - 1);
 	if (err) {
-		forget(request);
+		set_state(request, REQUEST_FREE);
 		return err;
 	}
 	vmbus_ring_stop_awaiting(&local->out);
@@ -266,8 +305,9 @@ HOT_PATH int send_begin(struct local *local, uint64_t deadline)
 	return local_check(local) ? local_check(local) : fail(-ETIMEDOUT, LATE);
 }
 
-static bool room_or_lost(struct local *local)
+static bool room_or_lost(struct local *local, uint64_t deadline)
 {
+	(void)deadline;
 	return __atomic_load_n(&local->lost, __ATOMIC_RELAXED) || vmbus_ring_refresh(&local->out) ||
 	       vmbus_ring_room(&local->out) > local->room_wanted;
 }
@@ -392,29 +432,48 @@ static void end_here(struct local *local, struct request *request, struct ended 
 		free_ended(local, ended);
 }
 
-/* The request is REQUEST_ENDING and has its results. */
-HOT_PATH static void finish(struct local *local, struct request *request, uint32_t was, struct ended *ended)
+static void complete(struct local *local, struct request *request, struct ended *ended)
+{
+	const struct winapi_completion completion = {
+		.user_data = request->user_data,
+		.result = request->result,
+		.status = request->status,
+		.out_size = request->out_size,
+		.host_ns = request->host_ns,
+	};
+
+	if (request->holds && !request->result)
+		buffers_copy_back(&request->held);
+	if (!ended->pushed++)
+		async_push_begin(local);
+	async_push(local, &completion);
+}
+
+/* The request is REQUEST_ENDING, after what `was` says, and has its results. */
+HOT_PATH static void finish(struct local *local, struct request *request, enum request_state was,
+			    struct ended *ended)
 {
 	if (request->kind == REQUEST_SYNC) {
-		__atomic_store_n(&request->state, REQUEST_DONE, __ATOMIC_RELEASE);
+		set_state(request, REQUEST_DONE);
 		if (was == REQUEST_SLEEPING)
 			wait_wake(request);
 		return;
 	}
-	if (request->kind == REQUEST_ASYNC) {
-		if (request->holds && !request->result)
-			buffers_copy_back(&request->held);
-		if (!ended->pushed++)
-			async_push_begin(local);
-		async_push(local, request, request->result);
-	}
+	if (request->kind == REQUEST_ASYNC)
+		complete(local, request, ended);
 	end_here(local, request, ended);
+}
+
+/* Does a reply mean something to a request in that state? What it found free or done goes on without it. */
+static bool awaits_reply(enum request_state state)
+{
+	return state == REQUEST_PENDING || state == REQUEST_SLEEPING || state == REQUEST_ABANDONED;
 }
 
 static bool take_reply(struct local *local, const struct vmbus_ring_packet *packet, struct ended *ended)
 {
 	uint64_t id = packet->desc.transaction_id;
-	uint32_t index = id & 0xffff, was;
+	uint32_t index = id & 0xffff, word;
 	struct winapi_msg_header header;
 	struct request *request;
 
@@ -422,20 +481,19 @@ static bool take_reply(struct local *local, const struct vmbus_ring_packet *pack
 	    index >= local->table_size)
 		return false;
 	request = &local->table[index];
-	if (!id || __atomic_load_n(&request->id, __ATOMIC_ACQUIRE) != id)
+	word = request_word(request);
+	if (generation_of(word) != id >> 16 || !awaits_reply(state_of(word)))
 		return false;
 	memcpy(&header, packet->payload, sizeof(header));
 	if (!reply_fits(request, &header, id, packet->payload_size))
 		return false;
-	if (request_try_end(request, &was)) {
+	if (request_try_end(request, &word, REQUEST_ENDING)) {
 		take_result(request, &header, packet->payload + sizeof(header));
-		finish(local, request, was, ended);
+		finish(local, request, state_of(word), ended);
 		return true;
 	}
 	/* Of a call that was given up, the first reply frees the slot; another may follow before that shows. */
-	was = REQUEST_ABANDONED;
-	if (!__atomic_compare_exchange_n(&request->state, &was, REQUEST_ENDING, false, __ATOMIC_ACQ_REL,
-					 __ATOMIC_RELAXED))
+	if (!take_abandoned(request, word))
 		return false;
 	end_here(local, request, ended);
 	return true;
@@ -473,13 +531,9 @@ HOT_PATH void calls_drain(struct local *local)
 }
 
 /* No reply can come any more: the buffers of a call that was given up are free. */
-static void release_abandoned(struct local *local, struct request *request)
+static void release_abandoned(struct local *local, struct request *request, uint32_t word)
 {
-	uint32_t abandoned = REQUEST_ABANDONED;
-
-	if (__atomic_compare_exchange_n(&request->state, &abandoned, REQUEST_ENDING, false, __ATOMIC_ACQ_REL,
-					__ATOMIC_RELAXED) &&
-	    request->holds)
+	if (take_abandoned(request, word) && request->holds)
 		buffers_let_go(local, &request->held);
 }
 
@@ -489,18 +543,19 @@ void calls_end_all(struct local *local, int32_t result)
 	for (uint32_t i = 0; i < local->table_size; i++) {
 		struct request *request = &local->table[i];
 		struct ended ended = { .count = 0 };
-		uint32_t was;
+		uint32_t word = request_word(request);
 
-		if (request_try_end(request, &was)) {
-			request->status = 0;
-			request->out_size = 0;
-			request->result = result;
-			finish(local, request, was, &ended);
-			if (ended.pushed)
-				async_push_end(local, ended.pushed);
-		}
 		/* The slot stays taken: the channel is over, and nothing will be sent again. */
-		release_abandoned(local, request);
+		if (!request_try_end(request, &word, REQUEST_ENDING)) {
+			release_abandoned(local, request, word);
+			continue;
+		}
+		request->status = 0;
+		request->out_size = 0;
+		request->result = result;
+		finish(local, request, state_of(word), &ended);
+		if (ended.pushed)
+			async_push_end(local, ended.pushed);
 	}
 	async_notify(local);
 	wait_wake_all(local);
@@ -508,14 +563,16 @@ void calls_end_all(struct local *local, int32_t result)
 
 /* ---- Calls --------------------------------------------------------------------------------------------- */
 
-static bool call_slot_freed(struct local *local)
+static bool call_slot_freed(struct local *local, uint64_t deadline)
 {
-	return __atomic_load_n(&local->spare, __ATOMIC_RELAXED) != NO_REQUEST ||
+	(void)deadline;
+	return __atomic_load_n(&local->spare, __ATOMIC_SEQ_CST) != NO_REQUEST ||
 	       __atomic_load_n(&local->in_flight, __ATOMIC_RELAXED) < local->max_in_flight;
 }
 
-static bool control_slot_freed(struct local *local)
+static bool control_slot_freed(struct local *local, uint64_t deadline)
 {
+	(void)deadline;
 	return __atomic_load_n(&local->free_first, __ATOMIC_RELAXED) != NO_REQUEST;
 }
 
@@ -531,8 +588,11 @@ HOT_PATH static struct request *take_slot(struct local *local, bool call, uint64
 			     local->max_in_flight);
 			return NULL;
 		}
-		/* Replies free slots, so wait for those like everybody. */
+		/* Replies free slots, so wait for those like everybody; or those whose calls they end do. */
+		__atomic_fetch_add(&local->slot_waiters, 1, __ATOMIC_SEQ_CST);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		wait_for_traffic(local, now, deadline, call ? call_slot_freed : control_slot_freed);
+		__atomic_fetch_sub(&local->slot_waiters, 1, __ATOMIC_RELAXED);
 		request = request_take(local, call);
 	}
 	return request;
@@ -552,41 +612,32 @@ int calls_send_cancel(struct local *local, uint64_t id, uint64_t deadline)
 	request = take_slot(local, false, deadline);
 	if (!request)
 		return -EAGAIN;
-	request->kind = REQUEST_CANCEL;
+	request_describe(request, REQUEST_CANCEL, deadline, 0);
 	request->type = WINAPI_MSG_CANCEL;
 	request->holds = false;
 	request->out_capacity = 0;
-	request->deadline = deadline;
 	err = send_one(local, request, &message, &cancel, NULL);
 	if (err)
 		request_free(local, request);
 	return err;
 }
 
-/* Ends a call here whose reply hasn't come; its slot and buffers stay until it does. */
-static bool abandon(struct local *local, struct request *request)
-{
-	uint64_t id = request->id;
-	uint32_t was;
-
-	if (!request_try_end(request, &was))
-		return false;
-	__atomic_store_n(&request->state, REQUEST_ABANDONED, __ATOMIC_RELEASE);
-	calls_send_cancel(local, id, 0); /* if it can't be sent, the host's own timeout ends the call */
-	return true;
-}
-
 /* Waits for the request's end. 0: DONE, to be read and freed; else it ended here. */
 static int wait_end(struct local *local, struct request *request, uint64_t begin)
 {
+	uint32_t word;
+
 	wait_for(local, request, begin);
-	while (__atomic_load_n(&request->state, __ATOMIC_ACQUIRE) != REQUEST_DONE) {
-		if (!abandon(local, request))
+	while (state_of(word = request_word(request)) != REQUEST_DONE) {
+		/* Its slot and buffers stay until the reply comes, from now on any moment. */
+		if (!request_try_end(request, &word, REQUEST_ABANDONED))
 			continue; /* somebody is writing the results this moment */
 		if (__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE)) {
-			release_abandoned(local, request);
+			release_abandoned(local, request, with_state(word, REQUEST_ABANDONED));
 			return local_check(local);
 		}
+		/* If it can't be sent, the host's own timeout ends the call. */
+		calls_send_cancel(local, request_id(local, request, word), 0);
 		__atomic_fetch_add(&local->timeouts, 1, __ATOMIC_RELAXED);
 		return fail(-ETIMEDOUT, "no answer in time; the host was told to stop");
 	}
@@ -606,7 +657,6 @@ HOT_PATH static int exchange(struct local *local, struct request *request, struc
 {
 	int err;
 
-	request->kind = REQUEST_SYNC;
 	request->type = message->header.type;
 	message->header.timestamp = begin;
 	message->header.timeout_ms = wire_timeout(begin, request->deadline);
@@ -659,13 +709,13 @@ HOT_PATH int calls_call(struct winapi *handle, struct winapi_call *call)
 		.buffer_count = (uint16_t)call->buffer_count,
 		.inline_size = call->in_size,
 	};
+	request_describe(request, REQUEST_SYNC, call_deadline(local, begin, call->timeout_ms), 0);
 	request->type = WINAPI_MSG_CALL;
-	request->deadline = call_deadline(local, begin, call->timeout_ms);
 	request->out = call->out;
 	request->out_capacity = call->out_capacity;
 	request->holds = false;
 	if (call->buffer_count) {
-		err = buffers_hold(local, call, message.desc, &request->held);
+		err = buffers_hold(local, call, message.desc, &request->held, request->deadline);
 		if (err) {
 			request_free(local, request);
 			return err;
@@ -718,7 +768,7 @@ int calls_control(struct local *local, uint16_t type, const void *in, uint32_t i
 
 	if (!request)
 		return local_check(local) ? local_check(local) : -EAGAIN;
-	request->deadline = deadline;
+	request_describe(request, REQUEST_SYNC, deadline, 0);
 	request->out = out;
 	request->out_capacity = *out_size;
 	request->holds = false;

@@ -23,7 +23,19 @@
 #define PRIVATE_FD 3
 #define END_MS 2000
 
-int host_connect(const char *path)
+/* A listener whose backlog is full keeps connect() waiting. */
+static void limit_connect(int fd, uint64_t deadline)
+{
+	uint64_t now = clock_ns(), us = deadline > now ? (deadline - now) / 1000u : 0;
+	struct timeval left = { .tv_sec = (time_t)(us / 1000000u), .tv_usec = (suseconds_t)(us % 1000000u) };
+
+	if (!us)
+		left.tv_usec = 1; /* 0 would mean for ever */
+	if (deadline != NO_DEADLINE)
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof(left));
+}
+
+int host_connect(const char *path, uint64_t deadline)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd;
@@ -34,10 +46,13 @@ int host_connect(const char *path)
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return fail(-errno, "no socket: %s", strerrordesc_np(errno));
+	limit_connect(fd, deadline);
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address))) {
 		int err = -errno;
 
 		close(fd);
+		if (err == -EAGAIN)
+			return fail(-ETIMEDOUT, "%s: the host is silent: it accepts no connection", path);
 		if (err == -EACCES)
 			return fail(err, "%s: not allowed; become a member of the socket's group", path);
 		return fail(err,
@@ -143,8 +158,10 @@ int host_start_private(uint32_t poll, int *socket, int *pid_fd)
 	close(report[1]);
 	if (!err) {
 		err = exec_error(report[0]);
-		if (err)
+		if (err) {
 			host_reap(*pid_fd);
+			*pid_fd = -1;
+		}
 	}
 	close(report[0]);
 	if (err) {
@@ -157,16 +174,28 @@ int host_start_private(uint32_t poll, int *socket, int *pid_fd)
 	return 0;
 }
 
-void host_reap(int pid_fd)
+static bool ends_soon(int pid_fd)
 {
 	struct pollfd ended = { .fd = pid_fd, .events = POLLIN };
+	uint64_t now = clock_ns(), deadline = deadline_after(now, END_MS);
+
+	/* Again after a signal of the application's: poll isn't restarted. */
+	for (; now < deadline; now = clock_ns())
+		if (poll(&ended, 1, (int)((deadline - now) / 1000000u) + 1) > 0)
+			return true;
+	return false;
+}
+
+void host_reap(int pid_fd)
+{
 	siginfo_t info;
 
 	if (pid_fd < 0)
 		return;
 	/* Its socket is closed, so it ends by itself; a host that doesn't is of no use to anybody. */
-	if (poll(&ended, 1, END_MS) == 0)
+	if (!ends_soon(pid_fd))
 		syscall(SYS_pidfd_send_signal, pid_fd, SIGKILL, NULL, 0);
-	waitid(P_PIDFD, (id_t)pid_fd, &info, WEXITED | __WALL);
+	while (waitid(P_PIDFD, (id_t)pid_fd, &info, WEXITED | __WALL) && errno == EINTR)
+		;
 	close(pid_fd);
 }

@@ -28,6 +28,9 @@ static void local_shut_down(struct winapi *handle)
 	local_lose(local, -ECANCELED, "the handle is being closed");
 	/* A thread may be waiting for the host's answer to a control message. */
 	shutdown(local->socket, SHUT_RDWR);
+	/* Whoever drains may be writing a call's output. */
+	lock_take(&local->receive_lock);
+	lock_drop(&local->receive_lock);
 }
 
 /* In a child the memory isn't there, and the host is the parent's to reap. */
@@ -37,20 +40,17 @@ static void free_local(struct local *local, bool forked)
 	close_fd(&local->kick_fd);
 	close_fd(&local->call_fd);
 	close_fd(&local->sleep_fd);
+	close_fd(&local->stir_fd);
 	async_free(local);
 	if (forked)
 		close_fd(&local->host_pid_fd);
 	else
 		host_reap(local->host_pid_fd);
 	buffers_forget_all(local);
-	if (!forked) {
-		memory_unmap_all(local);
-		if (local->rings)
-			munmap(local->rings, local->rings_size);
-	}
+	memory_forget_all(local, !forked);
+	if (!forked && local->rings)
+		munmap(local->rings, local->rings_size);
 	calls_free(local);
-	pthread_mutex_destroy(&local->bus_lock);
-	pthread_mutex_destroy(&local->buffers_lock);
 	free(local);
 }
 
@@ -76,10 +76,8 @@ static void local_stats(struct winapi *handle, struct winapi_stats *stats)
 	stats->signals_sent = __atomic_load_n(&local->signals, __ATOMIC_RELAXED);
 	stats->sleeps = __atomic_load_n(&local->sleeps, __ATOMIC_RELAXED);
 	stats->bytes_bounced = __atomic_load_n(&local->bytes_bounced, __ATOMIC_RELAXED);
-	pthread_mutex_lock(&local->buffers_lock);
-	stats->buffers = local->buffer_count;
-	stats->buffer_bytes = local->buffer_bytes;
-	pthread_mutex_unlock(&local->buffers_lock);
+	stats->buffers = __atomic_load_n(&local->buffer_count, __ATOMIC_RELAXED);
+	stats->buffer_bytes = __atomic_load_n(&local->buffer_bytes, __ATOMIC_RELAXED);
 }
 
 static const struct transport_ops local_ops = {
@@ -181,7 +179,7 @@ static int open_rings(struct local *local, uint32_t data, uint64_t deadline)
 	local->next_gpa += rings.size + VMBUS_PAGE_SIZE;
 	err = map_rings(local, fd, data);
 	if (!err)
-		err = bus_add_region(local, rings.gpa, rings.size, fd);
+		err = bus_add_region(local, rings.gpa, rings.size, fd, deadline);
 	close(fd);
 	return err ? err : bus_open_channel(local, &rings, data, deadline);
 }
@@ -219,7 +217,7 @@ static int hello(struct local *local, uint64_t deadline)
 	info->max_in_flight = reply.max_in_flight;
 	info->max_inline = reply.max_inline;
 	info->max_buffers_per_call = (uint32_t)at_most(reply.max_buffers_per_call, WINAPI_MAX_BUFFERS);
-	info->max_batch = reply.max_batch;
+	info->max_batch = (uint32_t)at_most(reply.max_batch, WINAPI_MAX_BATCH);
 	info->max_buffers = reply.max_buffers;
 	info->max_buffer_size = at_most(reply.max_buffer_size, WINAPI_MAX_BUFFER_SIZE);
 	info->max_bytes = reply.max_bytes;
@@ -279,20 +277,19 @@ static struct local *new_local(const struct winapi_open_options *options)
 	local->sleep_fd = -1;
 	local->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	local->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	local->stir_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	local->next_gpa = FIRST_GPA;
 	local->async_deadline = NO_DEADLINE;
-	pthread_mutex_init(&local->bus_lock, NULL);
-	pthread_mutex_init(&local->buffers_lock, NULL);
 	return local;
 }
 
-static int reach_host(struct local *local, const char *path)
+static int reach_host(struct local *local, const char *path, uint64_t deadline)
 {
 	int fd;
 
 	if (!*path)
 		return host_start_private(local->base.poll, &local->socket, &local->host_pid_fd);
-	fd = host_connect(path);
+	fd = host_connect(path, deadline);
 	if (fd < 0)
 		return fd;
 	local->socket = fd;
@@ -310,17 +307,17 @@ int local_open(struct winapi **handle, const char *path, const struct winapi_ope
 	err = process_number(&local->base.process);
 	if (err)
 		fail(err, "a forked child couldn't be told apart: %s", winapi_strerror(err));
-	else if (local->call_fd < 0 || local->notify_fd < 0)
+	else if (local->call_fd < 0 || local->notify_fd < 0 || local->stir_fd < 0)
 		err = fail(-EMFILE, "no descriptors left");
 	else
-		err = reach_host(local, path);
+		err = reach_host(local, path, deadline);
 	if (!err)
 		err = wait_init(local);
 	if (!err) {
 		count_cpus(local);
-		pthread_mutex_lock(&local->bus_lock);
+		lock_take(&local->bus_lock);
 		err = bus_connect(local, deadline);
-		pthread_mutex_unlock(&local->bus_lock);
+		lock_drop(&local->bus_lock);
 	}
 	if (!err)
 		err = open_rings(local, options->ring_size, deadline);

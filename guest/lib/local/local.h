@@ -18,8 +18,6 @@
 #ifndef LIBWINAPI_LOCAL_H
 #define LIBWINAPI_LOCAL_H
 
-#include <pthread.h>
-
 #include "../../../common/header.h"
 #include "../../../common/ring.h"
 #include "../../../common/vmbus_user.h"
@@ -60,13 +58,14 @@ struct piece {
 
 struct local;
 
-int memory_take(struct local *local, uint64_t size, struct piece *piece); /* zeroed */
-void memory_give(struct local *local, struct piece *piece);
+int memory_take(struct local *local, uint64_t size, struct piece *piece, uint64_t deadline); /* zeroed */
+void memory_give(struct local *local, struct piece *piece, uint64_t deadline);
 /* The same for a slab's piece, from anywhere: the slab itself stays. */
 void memory_put_back(struct local *local, struct piece *piece);
 /* A sealed memfd of `size`, its pages allocated, or -errno. */
 int memory_file(uint64_t size);
-void memory_unmap_all(struct local *local);
+/* The end. A child after fork() doesn't have the memory mapped. */
+void memory_forget_all(struct local *local, bool mapped);
 
 /* ---- Buffers ----------------------------------------------------------------------------------------- */
 
@@ -103,9 +102,11 @@ int buffers_register(struct winapi *handle, void *address, size_t length, uint32
 		     struct winapi_buffer **buffer);
 int buffers_free(struct winapi_buffer *buffer);
 void buffers_forget_all(struct local *local);
+/* Does the call bring memory that isn't shared yet? Then holding it may take messages to the host. */
+bool buffers_plain(const struct winapi_call *call);
 /* Turns a call's buffers into descriptors, copies in what bounces, and takes hold of them. */
 int buffers_hold(struct local *local, const struct winapi_call *call, struct winapi_buffer_desc *desc,
-		 struct held *held);
+		 struct held *held, uint64_t deadline);
 /* The call's reply came: copies out what bounced. */
 void buffers_copy_back(const struct held *held);
 /* The host is done with them. */
@@ -113,6 +114,7 @@ void buffers_let_go(struct local *local, struct held *held);
 
 /* ---- Requests ---------------------------------------------------------------------------------------- */
 
+/* The low bits of a request's word. */
 enum request_state {
 	REQUEST_FREE,
 	REQUEST_PENDING, /* sent; whoever waits for it polls */
@@ -129,10 +131,9 @@ enum request_kind {
 };
 
 struct request {
-	uint32_t state; /* atomic */
-	uint16_t kind;
+	uint32_t word; /* atomic, and a futex: enum request_state, above it the generation of its id */
+	uint16_t kind; /* atomic, as is what else a thread reads that doesn't own the request */
 	uint16_t type; /* enum winapi_msg_type */
-	uint64_t id; /* atomic; 0: free */
 	uint64_t session; /* that the reply must name; 0: any */
 	void *out;
 	uint32_t out_capacity;
@@ -140,15 +141,47 @@ struct request {
 	int32_t result;
 	uint32_t status;
 	uint64_t host_ns;
-	uint64_t deadline;
-	uint64_t user_data;
-	uint32_t generation;
+	uint64_t deadline; /* atomic */
+	uint64_t user_data; /* atomic */
 	uint32_t next_free;
 	uint64_t reply_session;
 	struct request *next_sleeper;
 	bool holds; /* `held` is in use */
 	struct held held;
 } __attribute__((aligned(128)));
+
+#define REQUEST_STATE_BITS 3u
+#define REQUEST_GENERATIONS (1u << (32 - REQUEST_STATE_BITS))
+
+static inline uint32_t request_word(const struct request *request)
+{
+	return __atomic_load_n(&request->word, __ATOMIC_ACQUIRE);
+}
+
+static inline enum request_state state_of(uint32_t word)
+{
+	return (enum request_state)(word & ((1u << REQUEST_STATE_BITS) - 1));
+}
+
+static inline uint32_t generation_of(uint32_t word)
+{
+	return word >> REQUEST_STATE_BITS;
+}
+
+/* The same generation, in another state. */
+static inline uint32_t with_state(uint32_t word, enum request_state state)
+{
+	return (word & ~((1u << REQUEST_STATE_BITS) - 1)) | state;
+}
+
+/* What threads look at that don't own the request: whatever they find counts only if `word` is still the same. */
+static inline void request_describe(struct request *request, enum request_kind kind, uint64_t deadline,
+				    uint64_t user_data)
+{
+	__atomic_store_n(&request->kind, (uint16_t)kind, __ATOMIC_RELAXED);
+	__atomic_store_n(&request->deadline, deadline, __ATOMIC_RELAXED);
+	__atomic_store_n(&request->user_data, user_data, __ATOMIC_RELAXED);
+}
 
 #define CONTROL_REQUESTS 64u /* on top of max_in_flight, for CANCEL and buffers */
 #define NO_REQUEST UINT32_MAX
@@ -168,8 +201,9 @@ struct local {
 	int host_pid_fd; /* of a private host, -1: none */
 	int call_fd; /* eventfd: the host's interrupts */
 	int sleep_fd; /* epoll: what a sleeper waits for, each interrupt told once */
+	int stir_fd; /* eventfd: this side's word to a sleeper */
 	int kick_fd; /* eventfd: ours */
-	pthread_mutex_t bus_lock; /* the socket, GPADLs, regions */
+	struct lock bus_lock; /* the socket, GPADLs, regions */
 	struct lock lost_lock;
 	uint32_t lost; /* atomic: 0, or the errno that calls end with */
 	char lost_why[160];
@@ -181,13 +215,13 @@ struct local {
 	bool offered;
 
 	/* memory and buffers; buffers_lock */
-	pthread_mutex_t buffers_lock;
+	struct lock buffers_lock;
 	struct region *regions;
 	struct lock slab_lock; /* which pages of slabs are used */
 	uint64_t next_gpa;
 	struct local_buffer *buffers;
 	struct local_buffer *garbage; /* registered for calls that are over: to be unregistered */
-	uint64_t buffer_count;
+	uint64_t buffer_count; /* atomic to read, as is the next */
 	uint64_t buffer_bytes;
 	uint64_t bytes_bounced; /* atomic */
 	uint8_t *rings; /* mapping of both */
@@ -218,12 +252,15 @@ struct local {
 	uint32_t in_flight; /* of calls, abandoned ones too; atomic to read */
 	uint32_t free_first;
 	uint32_t spare; /* atomic: an index that the last call left, or NO_REQUEST */
+	uint32_t slot_waiters; /* atomic: threads that wait for a slot, which may sleep for all */
 
 	/* async */
 	struct lock done_lock;
 	struct completion_queue done;
 	uint32_t async_in_flight; /* atomic */
 	uint64_t async_deadline; /* atomic: no async call ends before */
+	uint32_t empty; /* atomic: times that winapi_complete found nothing and didn't wait */
+	uint32_t completers; /* atomic: threads that wait in winapi_complete, for a deadline they once saw */
 	int poll_fd; /* epoll over the rest, -1 until winapi_fd */
 	int notify_fd;
 	int timer_fd;
@@ -274,7 +311,9 @@ struct request *request_take(struct local *local, bool call);
 uint32_t request_take_many(struct local *local, struct request **requests, uint32_t max);
 void request_free(struct local *local, struct request *request);
 void request_free_many(struct local *local, struct request **requests, uint32_t count);
-bool request_try_end(struct request *request, uint32_t *was);
+/* Ends a request that is sent and unanswered. False: it is neither, or of another generation than *word. */
+bool request_try_end(struct request *request, uint32_t *word, enum request_state to);
+uint64_t request_id(const struct local *local, const struct request *request, uint32_t word);
 /* Takes send_lock. 0 or -errno. */
 int send_begin(struct local *local, uint64_t deadline);
 /* Under send_lock; the packet isn't published. 0, -EAGAIN, -EMSGSIZE, -ENODEV. */
@@ -289,14 +328,19 @@ __attribute__((cold)) int send_await_room(struct local *local, uint32_t payload,
 void local_kick(struct local *local);
 
 /* wait.c */
+/* Is there what a thread waits for until `deadline`? */
+typedef bool (*enough_fn)(struct local *local, uint64_t deadline);
 /* Once call_fd and socket are there. 0 or -errno; sleep_fd is closed with the handle. */
 int wait_init(struct local *local);
 void wait_for(struct local *local, struct request *request, uint64_t begin);
-/* Until a reply may have come, at most until `deadline`; for winapi_complete and senders without room. */
-void wait_for_traffic(struct local *local, uint64_t begin, uint64_t deadline,
-		      bool (*enough)(struct local *local));
+/* Until there is enough, at most until `deadline`; for winapi_complete and senders without room. */
+void wait_for_traffic(struct local *local, uint64_t begin, uint64_t deadline, enough_fn enough);
 /* The same for a moment, without a sleep. True: enough. */
-bool wait_shortly(struct local *local, bool (*enough)(struct local *local));
+bool wait_shortly(struct local *local, enough_fn enough);
+/* Empties an eventfd. */
+void local_clear(int fd);
+/* Has whoever sleeps for all look around: something came that isn't the host's doing. */
+void wait_stir(struct local *local);
 void wait_wake(struct request *request);
 void wait_wake_all(struct local *local);
 void wake_next_sleeper(struct local *local);
@@ -313,7 +357,7 @@ int async_cancel(struct winapi *handle, uint64_t user_data);
 int async_fd(struct winapi *handle);
 /* Ends to the queue; between begin and end, so that many cost one lock. */
 void async_push_begin(struct local *local);
-void async_push(struct local *local, const struct request *request, int32_t result);
+void async_push(struct local *local, const struct winapi_completion *completion);
 void async_push_end(struct local *local, uint32_t count);
 void async_notify(struct local *local);
 /* Turns the ring's interrupt on for the descriptor that somebody waits on. */
@@ -323,10 +367,10 @@ void async_free(struct local *local);
 /* bus.c */
 int bus_connect(struct local *local, uint64_t deadline); /* STATE to offers */
 int bus_open_channel(struct local *local, const struct piece *rings, uint32_t ring_data, uint64_t deadline);
-int bus_add_region(struct local *local, uint64_t gpa, uint64_t size, int fd);
-int bus_remove_region(struct local *local, uint64_t gpa);
-int bus_gpadl_create(struct local *local, uint64_t gpa, uint64_t pages, uint32_t *gpadl);
-int bus_gpadl_teardown(struct local *local, uint32_t gpadl);
+int bus_add_region(struct local *local, uint64_t gpa, uint64_t size, int fd, uint64_t deadline);
+int bus_remove_region(struct local *local, uint64_t gpa, uint64_t deadline);
+int bus_gpadl_create(struct local *local, uint64_t gpa, uint64_t pages, uint32_t *gpadl, uint64_t deadline);
+int bus_gpadl_teardown(struct local *local, uint32_t gpadl, uint64_t deadline);
 /* Takes what is in the socket without waiting, unless another thread does. */
 void bus_look(struct local *local);
 __attribute__((cold)) void local_lose(struct local *local, int err, const char *why);
@@ -334,7 +378,7 @@ __attribute__((cold)) void local_lose(struct local *local, int err, const char *
 int local_check(struct local *local);
 
 /* host.c */
-int host_connect(const char *path);
+int host_connect(const char *path, uint64_t deadline);
 int host_start_private(uint32_t poll, int *socket, int *pid_fd);
 void host_reap(int pid_fd);
 

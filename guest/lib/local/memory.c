@@ -43,13 +43,13 @@ static int map_file(struct region *region, int fd)
 	return 0;
 }
 
-static int region_add(struct local *local, uint64_t size, bool slab, struct region **out)
+static int region_add(struct local *local, uint64_t size, bool slab, struct region **out, uint64_t deadline)
 {
 	struct region *region = calloc(1, sizeof(*region) + (slab ? size / PAGE : 0));
 	int fd, err;
 
 	if (!region)
-		return -ENOMEM;
+		return fail(-ENOMEM, "no memory");
 	region->size = size;
 	region->gpa = local->next_gpa;
 	if (slab) {
@@ -58,8 +58,11 @@ static int region_add(struct local *local, uint64_t size, bool slab, struct regi
 	}
 	fd = memory_file(size);
 	err = fd < 0 ? fd : map_file(region, fd);
-	if (!err) {
-		err = bus_add_region(local, region->gpa, size, fd);
+	if (err) {
+		fail(err, "no %llu bytes of shared memory: %s", (unsigned long long)size,
+		     winapi_strerror(err));
+	} else {
+		err = bus_add_region(local, region->gpa, size, fd, deadline);
 		if (err)
 			munmap(region->data, size);
 	}
@@ -83,7 +86,6 @@ static void region_free(struct local *local, struct region *region)
 	while (*at != region)
 		at = &(*at)->next;
 	*at = region->next;
-	munmap(region->data, region->size);
 	free(region);
 }
 
@@ -120,14 +122,14 @@ static bool slab_take(struct local *local, struct region *region, uint64_t size,
 	return true;
 }
 
-int memory_take(struct local *local, uint64_t size, struct piece *piece)
+int memory_take(struct local *local, uint64_t size, struct piece *piece, uint64_t deadline)
 {
 	struct region *region;
 	int err;
 
 	size = (size + PAGE - 1) / PAGE * PAGE;
 	if (size > SLAB_PIECE_MAX) {
-		err = region_add(local, size, false, &region);
+		err = region_add(local, size, false, &region, deadline);
 		if (!err)
 			*piece = (struct piece){ region, region->data, region->gpa, size };
 		return err;
@@ -135,7 +137,7 @@ int memory_take(struct local *local, uint64_t size, struct piece *piece)
 	for (region = local->regions; region; region = region->next)
 		if (slab_take(local, region, size, piece))
 			return 0;
-	err = region_add(local, SLAB_SIZE, true, &region);
+	err = region_add(local, SLAB_SIZE, true, &region, deadline);
 	if (!err)
 		slab_take(local, region, size, piece);
 	return err;
@@ -171,7 +173,7 @@ static bool is_free(struct local *local, const struct region *region)
 	return all;
 }
 
-void memory_give(struct local *local, struct piece *piece)
+void memory_give(struct local *local, struct piece *piece, uint64_t deadline)
 {
 	struct region *region = piece->region;
 
@@ -181,12 +183,16 @@ void memory_give(struct local *local, struct piece *piece)
 			return;
 	}
 	/* A host that doesn't answer is gone, and can do no more with the memfd than what it has mapped. */
-	bus_remove_region(local, region->gpa);
+	bus_remove_region(local, region->gpa, deadline);
+	munmap(region->data, region->size);
 	region_free(local, region);
 }
 
-void memory_unmap_all(struct local *local)
+void memory_forget_all(struct local *local, bool mapped)
 {
-	while (local->regions)
+	while (local->regions) {
+		if (mapped)
+			munmap(local->regions->data, local->regions->size);
 		region_free(local, local->regions);
+	}
 }

@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -54,7 +55,7 @@ static bool lost(const struct local *local)
 
 static bool ended(const struct request *request)
 {
-	uint32_t state = __atomic_load_n(&request->state, __ATOMIC_ACQUIRE);
+	enum request_state state = state_of(request_word(request));
 
 	return state == REQUEST_DONE || state == REQUEST_ENDING;
 }
@@ -104,7 +105,7 @@ static bool shy(struct local *local)
 struct wish {
 	struct local *local;
 	struct request *request;
-	bool (*enough)(struct local *local);
+	enough_fn enough;
 	uint64_t begin;
 	uint64_t deadline;
 };
@@ -113,7 +114,7 @@ static bool fulfilled(const struct wish *wish)
 {
 	if (wish->request)
 		return ended(wish->request);
-	return wish->enough(wish->local);
+	return wish->enough(wish->local, wish->deadline);
 }
 
 static bool over(const struct wish *wish, uint64_t now)
@@ -157,6 +158,8 @@ static bool poll_until(const struct wish *wish, uint64_t until, uint32_t *looks)
 
 /* ---- Sleeping ------------------------------------------------------------------------------------------ */
 
+#define WATCHED 3 /* descriptors of sleep_fd */
+
 static struct timespec *left_until(uint64_t deadline, uint64_t now, struct timespec *left)
 {
 	uint64_t ns = deadline > now ? deadline - now : 0;
@@ -187,38 +190,41 @@ static int watch(struct local *local, int fd, uint32_t events)
 int wait_init(struct local *local)
 {
 	static const struct timespec none;
-	struct epoll_event events[2];
+	struct epoll_event events[WATCHED];
 
 	local->sleep_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (local->sleep_fd < 0 || watch(local, local->call_fd, EPOLLIN | EPOLLET) ||
-	    watch(local, local->socket, EPOLLIN))
+	    watch(local, local->stir_fd, EPOLLIN | EPOLLET) || watch(local, local->socket, EPOLLIN))
 		return fail(-errno, "no descriptors left");
-	local->sleeps_by_ms = epoll_pwait2(local->sleep_fd, events, 2, &none, NULL) < 0;
+	local->sleeps_by_ms = epoll_pwait2(local->sleep_fd, events, WATCHED, &none, NULL) < 0;
 	return 0;
 }
 
-static int sleep_until(struct local *local, uint64_t deadline, struct epoll_event events[2])
+/* The host has call_fd as well and may make it block: so not by read(), unless the kernel can't do it otherwise. */
+void local_clear(int fd)
+{
+	uint64_t count;
+	struct iovec into = { &count, sizeof(count) };
+
+	if (preadv2(fd, &into, 1, -1, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP &&
+	    read(fd, &count, sizeof(count)) < 0)
+		return; /* it was clear */
+}
+
+static int sleep_until(struct local *local, uint64_t deadline, struct epoll_event events[WATCHED])
 {
 	struct timespec left;
 	uint64_t now = clock_ns();
 
 	if (local->sleeps_by_ms)
-		return epoll_wait(local->sleep_fd, events, 2, ms_until(deadline, now));
-	return epoll_pwait2(local->sleep_fd, events, 2, left_until(deadline, now, &left), NULL);
-}
-
-static void clear_call(struct local *local)
-{
-	uint64_t count;
-
-	if (read(local->call_fd, &count, sizeof(count)) < 0)
-		return; /* nothing there */
+		return epoll_wait(local->sleep_fd, events, WATCHED, ms_until(deadline, now));
+	return epoll_pwait2(local->sleep_fd, events, WATCHED, left_until(deadline, now, &left), NULL);
 }
 
 /* With receive_lock: in the kernel until the host calls, the socket speaks, or time is up. */
 static void sleep_for_all(struct local *local, uint64_t deadline)
 {
-	struct epoll_event events[2];
+	struct epoll_event events[WATCHED];
 	int count;
 
 	if (vmbus_ring_release(&local->in, true))
@@ -232,7 +238,7 @@ static void sleep_for_all(struct local *local, uint64_t deadline)
 	vmbus_ring_mask(&local->in);
 	/* The application's descriptor isn't edge-triggered: what was for us must not show there. */
 	if (__atomic_load_n(&local->poll_fd, __ATOMIC_ACQUIRE) >= 0)
-		clear_call(local);
+		local_clear(local->call_fd);
 	for (int i = 0; i < count; i++)
 		if (events[i].data.fd == local->socket)
 			bus_look(local);
@@ -262,7 +268,20 @@ static void remove_sleeper(struct local *local, struct request *request)
 
 void wait_wake(struct request *request)
 {
-	syscall(SYS_futex, &request->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	syscall(SYS_futex, &request->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* To PENDING, if it sleeps: its thread looks again. */
+static bool rouse(struct request *request)
+{
+	uint32_t word = request_word(request);
+
+	if (state_of(word) != REQUEST_SLEEPING ||
+	    !__atomic_compare_exchange_n(&request->word, &word, with_state(word, REQUEST_PENDING), false,
+					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return false;
+	wait_wake(request);
+	return true;
 }
 
 /* Somebody who drained for all goes: one who sleeps has to take over. */
@@ -271,15 +290,8 @@ HOT_PATH void wake_next_sleeper(struct local *local)
 	if (!__atomic_load_n(&local->sleeper_count, __ATOMIC_SEQ_CST))
 		return;
 	lock_take(&local->sleepers_lock);
-	for (struct request *r = local->sleepers; r; r = r->next_sleeper) {
-		uint32_t sleeping = REQUEST_SLEEPING;
-
-		if (__atomic_compare_exchange_n(&r->state, &sleeping, REQUEST_PENDING, false,
-						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-			wait_wake(r);
-			break;
-		}
-	}
+	for (struct request *r = local->sleepers; r && !rouse(r); r = r->next_sleeper)
+		;
 	lock_drop(&local->sleepers_lock);
 }
 
@@ -292,22 +304,23 @@ HOT_PATH void receive_drop(struct local *local)
 		async_rearm(local);
 }
 
-/* Without receive_lock: on the request's state, until it ends or the lock is to be had. */
+/* Without receive_lock: on the request's word, until it ends or the lock is to be had. */
 static void sleep_on_request(struct local *local, struct request *request, uint64_t deadline)
 {
-	uint32_t pending = REQUEST_PENDING;
+	uint32_t pending = with_state(request_word(request), REQUEST_PENDING);
+	uint32_t sleeping = with_state(pending, REQUEST_SLEEPING);
 	struct timespec left;
 
 	add_sleeper(local, request);
-	if (__atomic_compare_exchange_n(&request->state, &pending, REQUEST_SLEEPING, false, __ATOMIC_SEQ_CST,
+	if (__atomic_compare_exchange_n(&request->word, &pending, sleeping, false, __ATOMIC_SEQ_CST,
 					__ATOMIC_RELAXED)) {
 		/* Whoever drops the lock from here on sees us; who did before leaves it free. */
 		if (__atomic_load_n(&local->receive_lock.word, __ATOMIC_SEQ_CST) && !lost(local))
-			syscall(SYS_futex, &request->state, FUTEX_WAIT_PRIVATE, REQUEST_SLEEPING,
+			syscall(SYS_futex, &request->word, FUTEX_WAIT_PRIVATE, sleeping,
 				left_until(deadline, clock_ns(), &left), NULL, 0);
-		pending = REQUEST_SLEEPING;
-		__atomic_compare_exchange_n(&request->state, &pending, REQUEST_PENDING, false,
-					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+		pending = with_state(sleeping, REQUEST_PENDING);
+		__atomic_compare_exchange_n(&request->word, &sleeping, pending, false, __ATOMIC_ACQ_REL,
+					    __ATOMIC_RELAXED);
 	}
 	remove_sleeper(local, request);
 }
@@ -401,14 +414,14 @@ HOT_PATH static void wait(const struct wish *wish)
 }
 
 /* For as long as a host that is awake takes: it isn't asked for a signal, which is a system call of its. */
-bool wait_shortly(struct local *local, bool (*enough)(struct local *local))
+bool wait_shortly(struct local *local, enough_fn enough)
 {
 	if (local->base.poll == WINAPI_POLL_NEVER || crowded(local))
 		return false;
 	for (uint32_t looks = 0; looks < TIGHT_LOOKS; looks++) {
 		if (replies_pending(local))
 			try_drain(local);
-		if (enough(local))
+		if (enough(local, NO_DEADLINE))
 			return true;
 	}
 	return false;
@@ -423,28 +436,27 @@ HOT_PATH void wait_for(struct local *local, struct request *request, uint64_t be
 	wait(&wish);
 }
 
-void wait_for_traffic(struct local *local, uint64_t begin, uint64_t deadline,
-		      bool (*enough)(struct local *local))
+void wait_for_traffic(struct local *local, uint64_t begin, uint64_t deadline, enough_fn enough)
 {
 	struct wish wish = { .local = local, .enough = enough, .begin = begin, .deadline = deadline };
 
 	wait(&wish);
 }
 
-/* The end: nobody may go on sleeping. */
-void wait_wake_all(struct local *local)
+void wait_stir(struct local *local)
 {
 	static const uint64_t one = 1;
 
-	if (write(local->call_fd, &one, sizeof(one)) < 0)
-		return; /* full: readable anyway */
-	lock_take(&local->sleepers_lock);
-	for (struct request *r = local->sleepers; r; r = r->next_sleeper) {
-		uint32_t sleeping = REQUEST_SLEEPING;
+	if (write(local->stir_fd, &one, sizeof(one)) < 0)
+		return; /* full: told often enough */
+}
 
-		__atomic_compare_exchange_n(&r->state, &sleeping, REQUEST_PENDING, false, __ATOMIC_ACQ_REL,
-					    __ATOMIC_RELAXED);
-		wait_wake(r);
-	}
+/* The end: nobody may go on sleeping. */
+void wait_wake_all(struct local *local)
+{
+	wait_stir(local);
+	lock_take(&local->sleepers_lock);
+	for (struct request *r = local->sleepers; r; r = r->next_sleeper)
+		rouse(r);
 	lock_drop(&local->sleepers_lock);
 }

@@ -246,7 +246,7 @@ static int take_info(struct device *device)
 	info->max_in_flight = ioc.max_in_flight;
 	info->max_inline = ioc.max_inline;
 	info->max_buffers_per_call = ioc.max_buffers_per_call;
-	info->max_batch = ioc.max_batch;
+	info->max_batch = ioc.max_batch < WINAPI_MAX_BATCH ? ioc.max_batch : WINAPI_MAX_BATCH;
 	info->max_buffers = ioc.max_buffers;
 	info->max_buffer_size = ioc.max_buffer_size;
 	info->max_bytes = ioc.max_bytes;
