@@ -6,11 +6,13 @@
  * left alone. winapi_error_message() has a sentence about the calling thread's last failure.
  *
  * Threads: any function may be called from any thread, many at a time on one handle, unless its
- * comment says otherwise. A handle isn't usable in a child after fork(): every function answers
- * -ECHILD there, except winapi_close, which frees what the child inherited.
+ * comment says otherwise. A handle isn't usable in a child after fork(): every function that needs the
+ * host answers -ECHILD there; winapi_close frees what the child inherited. Shared memory isn't mapped there.
  *
  * Structs that may grow begin with `size`; set it to sizeof(the struct). Fields that an older library
- * doesn't know must be zero, else -E2BIG. The macros WINAPI_*_INIT do it.
+ * doesn't know must be zero, else -E2BIG; those that a newer library fills in for an older program stay
+ * unwritten. struct winapi_call comes in arrays, so it doesn't grow: its `size` is checked and nothing more.
+ * The macros WINAPI_*_INIT set all this.
  *
  * Units: sizes in bytes, durations in ns unless the name says ms.
  */
@@ -54,6 +56,7 @@ enum winapi_poll {
 
 struct winapi_open_options {
 	size_t size;
+	/* "local:" only; a driver has rings of its own and waits as its parameters say: */
 	uint32_t poll; /* enum winapi_poll, for this side; a private host gets the same */
 	uint32_t ring_size; /* bytes of ring data each way, a power of two from 4 KiB to 1 MiB; 0: 64 KiB */
 	uint32_t timeout_ms; /* what WINAPI_TIMEOUT_DEFAULT means on this handle; 0: 30,000 */
@@ -81,7 +84,8 @@ WINAPI_PUBLIC int winapi_open(struct winapi **handle, const char *uri,
 /*
  * Ends the handle: calls in flight end with -ECANCELED, buffers are taken back from the host and then
  * freed, also those that winapi_buffer_free was never called for. Other threads may still be inside
- * functions on the handle; they return -ECANCELED, but no new call may begin. NULL is ignored.
+ * functions on the handle; they return -ECANCELED, but no new call may begin. Once it has returned no
+ * submitted call's memory is touched any more. NULL is ignored.
  */
 WINAPI_PUBLIC void winapi_close(struct winapi *handle);
 
@@ -131,8 +135,10 @@ WINAPI_PUBLIC int winapi_buffer_register(struct winapi *handle, void *address, s
 
 /*
  * Takes the buffer back from the host and frees it; for registered memory, the application's again.
- * -EBUSY: a call in flight uses it (also one that timed out here and is still unanswered): nothing
- * happened. Otherwise the object is gone.
+ * 0, also when the host is gone: the object is no more. Otherwise it is still there, to be freed again
+ * or by winapi_close: -EBUSY: a call in flight uses it (also one that timed out here and is still
+ * unanswered). -ETIMEDOUT: the host didn't say in the handle's time that it is done. -EAGAIN: too much
+ * is being asked of the host at once. -ECHILD, -ECANCELED: not in a child, not while it is being closed.
  */
 WINAPI_PUBLIC int winapi_buffer_free(struct winapi_buffer *buffer);
 
@@ -202,16 +208,18 @@ struct winapi_completion {
 };
 
 /*
- * Starts `count` calls and signals the host once at most. The number started (fewer than count when
- * a limit or an error stopped it there), or a negative errno when not even the first was. Every started
- * call ends in exactly one completion.
+ * Starts `count` calls, and signals the host only where it sleeps. The number started (fewer than count
+ * when a limit or an error stopped it there), or a negative errno when not even the first was. Every
+ * started call ends in exactly one completion. Sharing plain memory and waiting for room count against
+ * the timeout of the call concerned: -ETIMEDOUT.
  */
 WINAPI_PUBLIC int winapi_submit(struct winapi *handle, const struct winapi_call *calls, unsigned int count);
 
 /*
  * Takes up to `max` completions, of any thread's submissions. Waits up to timeout_ms (0: not at all,
- * WINAPI_TIMEOUT_INFINITE: for ever) for the first. The number taken; 0 when there was none in time;
- * -ENODEV when the host is gone and all completions have been taken.
+ * WINAPI_TIMEOUT_INFINITE: for ever) for the first, also when no call is in flight: another thread may
+ * submit one. The number taken; 0 when there was none in time; -ENODEV when the host is gone and all
+ * completions have been taken; -ECANCELED when the handle is being closed.
  */
 WINAPI_PUBLIC int winapi_complete(struct winapi *handle, struct winapi_completion *completions,
 				  unsigned int max, uint32_t timeout_ms);
@@ -224,7 +232,8 @@ WINAPI_PUBLIC int winapi_fd(struct winapi *handle);
 
 /*
  * Asks the host to cancel a submitted call. 0: asked (the call still ends in its one completion,
- * perhaps too late to be cancelled). -ENOENT: no such call in flight.
+ * perhaps too late to be cancelled). -ENOENT: no such call in flight. -EOPNOTSUPP: the host can't cancel.
+ * -EAGAIN, -ETIMEDOUT: the host couldn't be asked in time.
  */
 WINAPI_PUBLIC int winapi_cancel(struct winapi *handle, uint64_t user_data);
 
