@@ -15,4 +15,7 @@
 #define HOT_PATH
 #endif
 
+/* For a piece of such a function that a rare one needs as well: else a compiler makes it a call in both. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 #endif /* WINAPI_HOT_H */

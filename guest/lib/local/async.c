@@ -141,8 +141,8 @@ static uint32_t wire_timeout(uint64_t now, uint64_t deadline)
 	return deadline == NO_DEADLINE || ms > UINT32_MAX ? 0 : ms ? (uint32_t)ms : 1;
 }
 
-static int prepare(struct local *local, struct request *request, const struct winapi_call *call,
-		   struct message *message, uint64_t now)
+static ALWAYS_INLINE int prepare(struct local *local, struct request *request, const struct winapi_call *call,
+				 struct message *message, uint64_t now)
 {
 	uint64_t deadline = deadline_of(local, call, now);
 	int err = 0;
@@ -199,7 +199,7 @@ static void publish(struct local *local, const struct group *group)
 }
 
 /* Under send_lock. */
-static int send_next(struct local *local, struct group *group, struct message *message)
+static ALWAYS_INLINE int send_next(struct local *local, struct group *group, struct message *message)
 {
 	struct request *request = group->request[group->sent];
 	const struct held *held = request->holds ? &request->held : NULL;
@@ -246,7 +246,7 @@ static int send_shared(struct local *local, struct group *group)
 }
 
 /* One call with plain memory, whose sharing may take messages of its own, and so send_lock. */
-static int send_plain(struct local *local, struct group *group)
+__attribute__((cold)) static int send_plain(struct local *local, struct group *group)
 {
 	struct request *request = group->request[0];
 	struct message message;
@@ -265,13 +265,11 @@ static int send_plain(struct local *local, struct group *group)
 	return err;
 }
 
-/* The first of the calls that can be sent together. */
+/* How many calls from the first on bring no plain memory, as it doesn't. */
 static uint32_t together(const struct winapi_call *calls, unsigned int count)
 {
-	uint32_t n = 0;
+	uint32_t n = 1;
 
-	if (buffers_plain(&calls[0]))
-		return 1;
 	while (n < count && n < SUBMIT_AT_ONCE && !buffers_plain(&calls[n]))
 		n++;
 	return n;
@@ -282,7 +280,8 @@ static unsigned int submit_some(struct local *local, const struct winapi_call *c
 				uint64_t now, int *err)
 {
 	struct group group;
-	uint32_t wanted = together(calls, count), room = queue_room(local), unsent;
+	bool plain = buffers_plain(calls);
+	uint32_t wanted = plain ? 1 : together(calls, count), room = queue_room(local), unsent;
 
 	group.call = calls;
 	group.count = request_take_many(local, group.request, wanted < room ? wanted : room);
@@ -295,7 +294,7 @@ static unsigned int submit_some(struct local *local, const struct winapi_call *c
 	}
 	/* Before their packets can be answered. */
 	__atomic_fetch_add(&local->async_in_flight, group.count, __ATOMIC_RELAXED);
-	*err = buffers_plain(calls) ? send_plain(local, &group) : send_shared(local, &group);
+	*err = plain ? send_plain(local, &group) : send_shared(local, &group);
 	unsent = group.count - group.sent;
 	if (unsent) {
 		__atomic_fetch_sub(&local->async_in_flight, unsent, __ATOMIC_RELAXED);

@@ -179,18 +179,6 @@ void request_free_many(struct local *local, struct request **requests, uint32_t 
 	put_back(local, requests, count);
 }
 
-HOT_PATH bool request_try_end(struct request *request, uint32_t *word, enum request_state to)
-{
-	const uint32_t generation = generation_of(*word);
-
-	while ((state_of(*word) == REQUEST_PENDING || state_of(*word) == REQUEST_SLEEPING) &&
-	       generation_of(*word) == generation)
-		if (__atomic_compare_exchange_n(&request->word, word, with_state(*word, to), false,
-						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-			return true;
-	return false;
-}
-
 /* Of a call that was given up: its reply, or the end of the channel, takes it. */
 static bool take_abandoned(struct request *request, uint32_t word)
 {

@@ -174,6 +174,19 @@ static inline uint32_t with_state(uint32_t word, enum request_state state)
 	return (word & ~((1u << REQUEST_STATE_BITS) - 1)) | state;
 }
 
+/* Ends a request that is sent and unanswered. False: it is neither, or of another generation than *word. */
+static inline bool request_try_end(struct request *request, uint32_t *word, enum request_state to)
+{
+	const uint32_t generation = generation_of(*word);
+
+	while ((state_of(*word) == REQUEST_PENDING || state_of(*word) == REQUEST_SLEEPING) &&
+	       generation_of(*word) == generation)
+		if (__atomic_compare_exchange_n(&request->word, word, with_state(*word, to), false,
+						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			return true;
+	return false;
+}
+
 /* What threads look at that don't own the request: whatever they find counts only if `word` is still the same. */
 static inline void request_describe(struct request *request, enum request_kind kind, uint64_t deadline,
 				    uint64_t user_data)
@@ -311,8 +324,6 @@ struct request *request_take(struct local *local, bool call);
 uint32_t request_take_many(struct local *local, struct request **requests, uint32_t max);
 void request_free(struct local *local, struct request *request);
 void request_free_many(struct local *local, struct request **requests, uint32_t count);
-/* Ends a request that is sent and unanswered. False: it is neither, or of another generation than *word. */
-bool request_try_end(struct request *request, uint32_t *word, enum request_state to);
 uint64_t request_id(const struct local *local, const struct request *request, uint32_t word);
 /* Takes send_lock. 0 or -errno. */
 int send_begin(struct local *local, uint64_t deadline);
