@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Floors: what two processes on two CPUs of this machine need at least, whatever carries their calls.
- * Usage: floors spin|ring|ring_in_flight|futex|futex_paused|wake_paused COUNT
+ * Usage: floors cores|spin|ring|ring_in_flight|futex|futex_paused|wake_paused COUNT
  */
 #include "bench.h"
 
@@ -53,6 +53,42 @@ static pid_t start_server(void (*serve)(void))
 	}
 	bench_pin(CLIENT_CPU);
 	return pid;
+}
+
+/* ---- Cores ------------------------------------------------------------------------------------------------ */
+
+#define ADDS 64u /* a turn of the loop */
+
+static double adds_per_ns(void)
+{
+	const unsigned int turns = 2000;
+	uint64_t begin = bench_now();
+
+	for (unsigned int i = 0; i < turns; i++)
+		__asm__ volatile(
+			".rept 16\n\tadd $1, %%eax\n\tadd $1, %%ecx\n\tadd $1, %%edx\n\tadd $1, %%esi\n.endr" ::
+				: "eax", "ecx", "edx", "esi", "cc");
+	return (double)turns * ADDS / (double)(bench_now() - begin);
+}
+
+/*
+ * What a core can do at once: a CPU that shares its core with another, of another virtual machine even, does about half
+ * of it. Rows that compute feel that; those that wait for cache lines don't.
+ */
+static void cores(unsigned int count)
+{
+	double *rate = malloc(count * sizeof(*rate));
+
+	if (!rate)
+		bench_die("malloc");
+	for (int cpu = CLIENT_CPU; cpu <= SERVER_CPU; cpu++) {
+		bench_pin(cpu);
+		for (unsigned int i = 0; i < count; i++)
+			rate[i] = adds_per_ns();
+		bench_row(cpu == CLIENT_CPU ? "core_client" : "core_server", bench_median(rate, count),
+			  "adds/ns");
+	}
+	free(rate);
 }
 
 /* ---- A cache line there and one back ------------------------------------------------------------------- */
@@ -207,8 +243,10 @@ int main(int argc, char **argv)
 
 	if (!count)
 		return fprintf(stderr,
-			       "usage: floors spin|ring|ring_in_flight|futex|futex_paused|wake_paused COUNT\n"),
+			       "usage: floors cores|spin|ring|ring_in_flight|futex|futex_paused|wake_paused COUNT\n"),
 		       2;
+	if (!strcmp(mode, "cores"))
+		return cores(count), 0;
 	shared = map_shared(sizeof(*shared));
 	rings = map_shared(2 * sizeof(*rings));
 	if (!strcmp(mode, "spin")) {
