@@ -175,13 +175,27 @@ static void unmap_ring(void *owner, void *ring, uint32_t count)
 }
 
 /* The relid's bit in SINT2's part of the VP's event flags page, 256 bytes for each SINT. */
-static void set_event_flag(struct guest *guest, uint64_t page, uint32_t relid)
+static void set_event_flag(uint8_t *page, uint32_t relid)
 {
-	uint64_t at = page + VMBUS_SINT * 256u + relid / 32 * 4;
-	uint8_t *word = guest_memory_translate(&guest->memory, at, 4);
+	uint8_t *word = page + VMBUS_SINT * 256u + relid / 32 * 4;
 
-	if (word)
-		__atomic_fetch_or((uint32_t *)word, 1u << relid % 32, __ATOMIC_SEQ_CST);
+	__atomic_fetch_or((uint32_t *)word, 1u << relid % 32, __ATOMIC_SEQ_CST);
+}
+
+/* On the ring thread. A region that leaves holds no such page any more. */
+static uint8_t *event_flags(struct guest *guest, uint64_t gpa)
+{
+	return gpa == VMBUS_USER_FLAGS_OFF ? NULL :
+					     guest_memory_translate(&guest->memory, gpa, VMBUS_PAGE_SIZE);
+}
+
+/* After regions changed: completions signal from any thread, which can't look through what comes and goes on this. */
+static void find_event_flags(struct guest *guest)
+{
+	wp_lock(&guest->vp_lock);
+	for (unsigned int i = 0; i < VMBUS_USER_MAX_VPS; i++)
+		guest->vp[i].flags = event_flags(guest, guest->vp[i].flags_gpa);
+	wp_unlock(&guest->vp_lock);
 }
 
 /* Under vp_lock. One that can't be called is given up: the guest made it so. */
@@ -204,8 +218,8 @@ HOT_PATH static void signal_guest(void *owner, uint32_t relid, uint32_t vp)
 	wp_lock(&guest->vp_lock);
 	to = &guest->vp[vp < VMBUS_USER_MAX_VPS && guest->vp[vp].call >= 0 ? vp : 0];
 	if (to->call >= 0) {
-		if (to->flags_gpa != VMBUS_USER_FLAGS_OFF)
-			set_event_flag(guest, to->flags_gpa, relid);
+		if (to->flags)
+			set_event_flag(to->flags, relid);
 		call_vp(guest, to);
 	}
 	wp_unlock(&guest->vp_lock);
@@ -390,15 +404,16 @@ static int on_state(struct guest *guest, struct incoming *in)
 static int on_region_add(struct guest *guest, struct incoming *in)
 {
 	struct vmbus_user_region region;
+	int err = -EBADF;
 
 	if (in->header.size != sizeof(region))
 		return -EPROTO;
 	memcpy(&region, in->payload, sizeof(region));
-	if (in->fd < 0)
-		region_done(guest, region.gpa, -EBADF);
-	else
-		region_done(guest, region.gpa,
-			    guest_memory_add(&guest->memory, region.gpa, region.size, take_fd(in)));
+	if (in->fd >= 0)
+		err = guest_memory_add(&guest->memory, region.gpa, region.size, take_fd(in));
+	if (!err)
+		find_event_flags(guest);
+	region_done(guest, region.gpa, err);
 	return 0;
 }
 
@@ -416,6 +431,7 @@ static int on_region_del(struct guest *guest, struct incoming *in)
 		return 0;
 	}
 	guest_memory_leave(&guest->memory, region);
+	find_event_flags(guest);
 	let_regions_leave(guest);
 	return 0;
 }
@@ -434,7 +450,8 @@ static int on_vp(struct guest *guest, struct incoming *in)
 		return -EPROTO;
 	wp_lock(&guest->vp_lock);
 	old = guest->vp[vp.index].call;
-	guest->vp[vp.index] = (struct guest_vp){ take_fd(in), vp.event_flags_gpa };
+	guest->vp[vp.index] =
+		(struct guest_vp){ take_fd(in), vp.event_flags_gpa, event_flags(guest, vp.event_flags_gpa) };
 	wp_unlock(&guest->vp_lock);
 	if (old >= 0)
 		close(old);
@@ -547,7 +564,7 @@ struct guest *guest_start(struct ring_thread *thread, int fd, const struct wp_id
 	guest->out_last = &guest->out;
 	wp_lock_init(&guest->vp_lock);
 	for (unsigned int i = 0; i < VMBUS_USER_MAX_VPS; i++)
-		guest->vp[i] = (struct guest_vp){ -1, VMBUS_USER_FLAGS_OFF };
+		guest->vp[i] = (struct guest_vp){ -1, VMBUS_USER_FLAGS_OFF, NULL };
 	guest_memory_init(&guest->memory, config->max_regions, config->max_region_bytes, trusted);
 	device_init(&guest->device, guest);
 	__atomic_fetch_add(&thread->guest_count, 1, __ATOMIC_RELAXED);

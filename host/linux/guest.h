@@ -16,6 +16,7 @@ struct kick;
 struct guest_vp {
 	int call; /* eventfd, -1: none */
 	uint64_t flags_gpa;
+	uint8_t *flags; /* that page, while a region holds it */
 };
 
 struct guest {

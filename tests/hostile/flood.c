@@ -17,45 +17,12 @@
 
 static struct raw_guest g;
 
-static uint64_t register_buffer(void)
-{
-	struct {
-		struct winapi_msg_header h;
-		struct winapi_buffer_register_request r;
-	} m = { raw_header(&g, WINAPI_MSG_BUFFER_REGISTER, 1),
-		{ .length = BUFFER_PAGES * VMBUS_PAGE_SIZE,
-		  .access = 3,
-		  .chunk_count = 1,
-		  .gpadl = { BUFFER_GPADL } } };
-	struct winapi_msg_header reply;
-	uint64_t handle = 0;
-	uint32_t status;
-
-	if (!raw_gpadl(&g, BUFFER_GPADL, RAW_EXTRA_GPA, BUFFER_PAGES, &status) || status)
-		return 0;
-	m.h.inline_size = 28;
-	raw_message(&g, 1, &m, 64 + 28);
-	return raw_reply(&g, &reply, &handle, sizeof(handle)) && !reply.status ? handle : 0;
-}
-
 /* Long enough that those behind it come while it runs. */
 static bool send_call(uint64_t handle, uint64_t id)
 {
-	struct {
-		struct winapi_msg_header h;
-		struct winapi_buffer_desc desc;
-		struct winapi_perf_throughput_request r;
-	} m = { raw_header(&g, WINAPI_MSG_CALL, id),
-		{ handle, 0, BUFFER_PAGES * VMBUS_PAGE_SIZE, 1, 0 },
-		{ WINAPI_PERF_READ, 512 } };
-
-	m.h.api = WINAPI_API_PERF_TEST;
-	m.h.method = WINAPI_PERF_TEST_THROUGHPUT;
-	m.h.buffer_count = 1;
-	m.h.inline_size = sizeof(m.r);
-	if (!raw_await_room(&g, 64 + 32 + sizeof(m.r)))
+	if (!raw_await_room(&g, 64 + 32 + sizeof(struct winapi_perf_throughput_request)))
 		return false;
-	raw_message(&g, id, &m, 64 + 32 + sizeof(m.r));
+	raw_send_throughput(&g, id, handle, BUFFER_PAGES, 512);
 	return true;
 }
 
@@ -122,7 +89,7 @@ int main(int argc, char **argv)
 	printf("1..1\n");
 	if (!raw_start(&g, argv[2] + 6, RAW_SESSION))
 		return printf("not ok 1 - no connection\n"), 1;
-	handle = register_buffer();
+	handle = raw_register(&g, BUFFER_GPADL, BUFFER_PAGES);
 	good = handle && flood(handle);
 	raw_end(&g);
 	printf("%s 1 - calls and their cancellation, more than are held at once\n", good ? "ok" : "not ok");

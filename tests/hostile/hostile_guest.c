@@ -66,8 +66,7 @@ static struct call *echo(uint64_t id)
 
 static bool still_works(void)
 {
-	echo(900);
-	return expect_status(&call, 64, 900, WINAPI_STATUS_OK);
+	return raw_echo(&g, 900);
 }
 
 #define HEADER_CASE(function, change, wanted) \
@@ -527,17 +526,11 @@ static bool records_before_state(void)
 
 static bool region_refused(uint64_t gpa, uint64_t size, int fd)
 {
-	struct vmbus_user_region region = { gpa, size };
-	struct vmbus_user_region_done done = { 0 };
-	struct raw_record record;
+	int error = raw_add_region(&g, gpa, size, fd);
 
-	raw_send(&g, VMBUS_USER_REGION_ADD, &region, sizeof(region), fd);
 	if (fd >= 0)
 		close(fd);
-	if (!raw_receive(&g, VMBUS_USER_REGION_DONE, &record))
-		return false;
-	memcpy(&done, record.payload, sizeof(done));
-	return done.error < 0;
+	return error < 0;
 }
 
 static bool bad_regions(void)
@@ -653,20 +646,6 @@ static bool call_is_a_file(void)
 	return send_vp(g.ram_fd);
 }
 
-static void throughput_call(uint64_t handle, uint64_t length)
-{
-	const struct winapi_perf_throughput_request request = { WINAPI_PERF_READ, 1024 };
-
-	echo(30);
-	call.h.api = WINAPI_API_PERF_TEST;
-	call.h.method = WINAPI_PERF_TEST_THROUGHPUT;
-	call.h.buffer_count = 1;
-	call.h.inline_size = 8;
-	call.desc[0] = (struct winapi_buffer_desc){ handle, 0, length, 1, 0 };
-	memcpy(&call.desc[1], &request, sizeof(request));
-	raw_message(&g, 30, &call, 64 + 32 + 8);
-}
-
 static bool holes_punched_mid_call(void)
 {
 	uint64_t handle = register_pages(1, 16, 16 * 4096, 0);
@@ -674,7 +653,7 @@ static bool holes_punched_mid_call(void)
 
 	if (!handle)
 		return false;
-	throughput_call(handle, 16 * 4096);
+	raw_send_throughput(&g, 30, handle, 16, 1024);
 	for (int i = 0; i < 200; i++)
 		if (fallocate(g.ram_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			      2 * RAW_RING_PAGES * VMBUS_PAGE_SIZE, RAW_EXTRA_PAGES * VMBUS_PAGE_SIZE))
@@ -683,13 +662,19 @@ static bool holes_punched_mid_call(void)
 	       read_call(handle, 0, 4096, 1, WINAPI_STATUS_OK);
 }
 
+/* Whoever ends a call on another thread of the host sets a flag in a page that has just gone, or not yet come. */
+static bool event_flags_come_and_go(void)
+{
+	return raw_churn_event_flags(&g, 2000) && still_works();
+}
+
 static bool dies_mid_call(void)
 {
 	uint64_t handle = register_pages(1, 16, 16 * 4096, 0);
 
 	if (!handle)
 		return false;
-	throughput_call(handle, 16 * 4096);
+	raw_send_throughput(&g, 30, handle, 16, 1024);
 	return true; /* and the socket closes */
 }
 
@@ -794,6 +779,7 @@ static const struct bad_case cases[] = {
 	{ "its own socket for a call eventfd", RAW_READY, call_is_own_socket },
 	{ "memory for a call eventfd", RAW_MEMORY, call_is_a_file },
 	{ "holes punched in a call", RAW_SESSION, holes_punched_mid_call },
+	{ "the event flags' page comes and goes", RAW_SESSION, event_flags_come_and_go },
 	{ "death in a call", RAW_SESSION, dies_mid_call },
 };
 

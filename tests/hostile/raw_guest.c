@@ -116,15 +116,16 @@ int raw_memfd(uint64_t size, bool sealed, bool allocated)
 	return fd;
 }
 
-static bool connect_to(struct raw_guest *g, const char *path)
+static int connect_to(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int to = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	memcpy(address.sun_path, path, strlen(path));
-	g->socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	g->call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	g->kick = -1;
-	return !connect(g->socket, (struct sockaddr *)&address, sizeof(address));
+	if (!connect(to, (struct sockaddr *)&address, sizeof(address)))
+		return to;
+	close(to);
+	return -1;
 }
 
 static bool introduce(struct raw_guest *g)
@@ -142,22 +143,15 @@ static bool introduce(struct raw_guest *g)
 
 static bool add_memory(struct raw_guest *g)
 {
-	struct vmbus_user_region region = { .gpa = RAW_GPA, .size = RAM_SIZE };
-	struct vmbus_user_region_done done;
 	int fd = raw_memfd(RAM_SIZE, true, true);
-	struct raw_record record;
 
 	g->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	g->up = (void *)g->ram;
 	g->up_data = g->ram + VMBUS_PAGE_SIZE;
 	g->down = (void *)(g->ram + RAW_RING_PAGES * VMBUS_PAGE_SIZE);
 	g->down_data = (uint8_t *)g->down + VMBUS_PAGE_SIZE;
-	raw_send(g, VMBUS_USER_REGION_ADD, &region, sizeof(region), fd);
 	g->ram_fd = fd;
-	if (!raw_receive(g, VMBUS_USER_REGION_DONE, &record))
-		return false;
-	memcpy(&done, record.payload, sizeof(done));
-	return !done.error;
+	return !raw_add_region(g, RAW_GPA, RAM_SIZE, fd);
 }
 
 static bool contact(struct raw_guest *g)
@@ -246,9 +240,14 @@ static bool open_session(struct raw_guest *g)
 
 bool raw_start(struct raw_guest *g, const char *path, enum raw_stage stage)
 {
-	memset(g, 0, sizeof(*g));
-	g->ram_fd = -1;
-	if (!connect_to(g, path))
+	return raw_start_on(g, connect_to(path), stage);
+}
+
+bool raw_start_on(struct raw_guest *g, int socket, enum raw_stage stage)
+{
+	*g = (struct raw_guest){ .socket = socket, .call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) };
+	g->kick = g->ram_fd = -1;
+	if (socket < 0)
 		return false;
 	if (stage >= RAW_READY && !introduce(g))
 		return false;
@@ -374,4 +373,111 @@ struct winapi_msg_header raw_header(const struct raw_guest *g, uint16_t type, ui
 					   .type = type,
 					   .request_id = id,
 					   .session_id = g->session };
+}
+
+/* ---- Calls ---------------------------------------------------------------------------------------------- */
+
+bool raw_echo(struct raw_guest *g, uint64_t id)
+{
+	struct winapi_msg_header m = raw_header(g, WINAPI_MSG_CALL, id), reply;
+
+	m.api = WINAPI_API_ECHO;
+	raw_message(g, id, &m, sizeof(m));
+	return raw_reply(g, &reply, NULL, 0) && reply.request_id == id && !reply.status;
+}
+
+uint64_t raw_register(struct raw_guest *g, uint32_t gpadl, uint32_t pages)
+{
+	struct {
+		struct winapi_msg_header h;
+		struct winapi_buffer_register_request r;
+	} m = { raw_header(g, WINAPI_MSG_BUFFER_REGISTER, 20),
+		{ .length = pages * (uint64_t)VMBUS_PAGE_SIZE,
+		  .access = WINAPI_ACCESS_BOTH,
+		  .chunk_count = 1,
+		  .gpadl = { gpadl } } };
+	struct winapi_msg_header reply;
+	uint64_t handle = 0;
+	uint32_t status;
+
+	if (!raw_gpadl(g, gpadl, RAW_EXTRA_GPA, pages, &status) || status)
+		return 0;
+	m.h.inline_size = offsetof(struct winapi_buffer_register_request, gpadl) + 4;
+	raw_message(g, 20, &m, (uint32_t)sizeof(m.h) + m.h.inline_size);
+	return raw_reply(g, &reply, &handle, sizeof(handle)) && !reply.status ? handle : 0;
+}
+
+void raw_send_throughput(struct raw_guest *g, uint64_t id, uint64_t handle, uint32_t pages,
+			 uint32_t iterations)
+{
+	struct {
+		struct winapi_msg_header h;
+		struct winapi_buffer_desc desc;
+		struct winapi_perf_throughput_request r;
+	} m = { raw_header(g, WINAPI_MSG_CALL, id),
+		{ handle, 0, pages * (uint64_t)VMBUS_PAGE_SIZE, WINAPI_ACCESS_READ, 0 },
+		{ WINAPI_PERF_READ, iterations } };
+
+	m.h.api = WINAPI_API_PERF_TEST;
+	m.h.method = WINAPI_PERF_TEST_THROUGHPUT;
+	m.h.buffer_count = 1;
+	m.h.inline_size = sizeof(m.r);
+	raw_message(g, id, &m, sizeof(m));
+}
+
+/* ---- Regions -------------------------------------------------------------------------------------------- */
+
+static int region_done(struct raw_guest *g)
+{
+	struct vmbus_user_region_done done;
+	struct raw_record record;
+
+	if (!raw_receive(g, VMBUS_USER_REGION_DONE, &record))
+		return 1;
+	memcpy(&done, record.payload, sizeof(done));
+	return done.error;
+}
+
+static void send_region(struct raw_guest *g, uint32_t type, uint64_t gpa, uint64_t size, int fd)
+{
+	struct vmbus_user_region region = { gpa, size };
+
+	raw_send(g, type, &region, sizeof(region), fd);
+}
+
+int raw_add_region(struct raw_guest *g, uint64_t gpa, uint64_t size, int fd)
+{
+	send_region(g, VMBUS_USER_REGION_ADD, gpa, size, fd);
+	return region_done(g);
+}
+
+int raw_remove_region(struct raw_guest *g, uint64_t gpa)
+{
+	send_region(g, VMBUS_USER_REGION_DEL, gpa, 0, -1);
+	return region_done(g);
+}
+
+bool raw_churn_event_flags(struct raw_guest *g, unsigned int rounds)
+{
+	const uint64_t gpa = 0x40000000;
+	const struct vmbus_user_vp vp = { .event_flags_gpa = gpa };
+	int page = raw_memfd(VMBUS_PAGE_SIZE, true, true);
+	uint64_t handle = raw_register(g, 1, VMBUS_GPADL_HEADER_PFNS);
+	struct winapi_msg_header reply;
+	bool good = handle && !raw_add_region(g, gpa, VMBUS_PAGE_SIZE, page);
+
+	raw_send(g, VMBUS_USER_VP, &vp, sizeof(vp), g->call);
+	for (unsigned int i = 0; good && i < rounds; i++) {
+		raw_send_throughput(g, 30, handle, VMBUS_GPADL_HEADER_PFNS, 1 + i % 3);
+		/* In one go, so that the host is at it while the call ends. */
+		for (int j = 0; j < 8; j++) {
+			send_region(g, VMBUS_USER_REGION_DEL, gpa, 0, -1);
+			send_region(g, VMBUS_USER_REGION_ADD, gpa, VMBUS_PAGE_SIZE, page);
+		}
+		for (int j = 0; good && j < 16; j++)
+			good = !region_done(g);
+		good = good && raw_reply(g, &reply, NULL, 0);
+	}
+	close(page);
+	return good;
 }

@@ -44,6 +44,8 @@ struct raw_guest {
 /* How far to go: each includes those before it. False when the back-end didn't play along. */
 enum raw_stage { RAW_CONNECTED, RAW_READY, RAW_MEMORY, RAW_OFFERED, RAW_OPEN, RAW_SESSION };
 bool raw_start(struct raw_guest *g, const char *path, enum raw_stage stage);
+/* The same over a connected socket, which it takes. */
+bool raw_start_on(struct raw_guest *g, int socket, enum raw_stage stage);
 void raw_end(struct raw_guest *g);
 
 void raw_send(struct raw_guest *g, uint32_t type, const void *payload, uint32_t size, int fd);
@@ -70,5 +72,19 @@ bool raw_await_room(struct raw_guest *g, uint32_t payload);
 /* The next reply's header, copied; false: none within a few seconds, or the guest was dropped. */
 bool raw_reply(struct raw_guest *g, struct winapi_msg_header *header, void *data, uint32_t room);
 struct winapi_msg_header raw_header(const struct raw_guest *g, uint16_t type, uint64_t id);
+
+/* An echo of nothing is answered, and well. */
+bool raw_echo(struct raw_guest *g, uint64_t id);
+/* A buffer of that many of the extra pages, at most VMBUS_GPADL_HEADER_PFNS: its handle, or 0. */
+uint64_t raw_register(struct raw_guest *g, uint32_t gpadl, uint32_t pages);
+/* A call that reads all of it `iterations` times, and isn't waited for. Enough room in the ring is the caller's care. */
+void raw_send_throughput(struct raw_guest *g, uint64_t id, uint64_t handle, uint32_t pages,
+			 uint32_t iterations);
+
+/* Gives memory at `gpa`, takes it back: REGION_DONE's error, or 1 when none came. */
+int raw_add_region(struct raw_guest *g, uint64_t gpa, uint64_t size, int fd);
+int raw_remove_region(struct raw_guest *g, uint64_t gpa);
+/* Takes the page of the event flags away, and brings it back, while calls end on other threads. */
+bool raw_churn_event_flags(struct raw_guest *g, unsigned int rounds);
 
 #endif /* RAW_GUEST_H */

@@ -285,12 +285,16 @@ static void unmap_ring(void *owner, void *ring, uint32_t count)
 	memory_unmap_ring(ring, count);
 }
 
+/* Under the lock to the end: the page's region may leave meanwhile. */
 static void set_event_flag(struct vm *vm, uint64_t page, uint32_t relid)
 {
-	uint8_t *word = translate(vm, page + VMBUS_SINT * 256u + relid / 32 * 4, 4);
+	uint8_t *word;
 
+	lx_lock(&vm->memory_lock);
+	word = memory_at(&vm->memory, page + VMBUS_SINT * 256u + relid / 32 * 4, 4);
 	if (word)
 		__atomic_fetch_or((uint32_t *)(void *)word, 1u << relid % 32, __ATOMIC_SEQ_CST);
+	lx_unlock(&vm->memory_lock);
 }
 
 /*
