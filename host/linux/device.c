@@ -190,15 +190,35 @@ void device_rescind(struct device *device)
 
 /* ---- The provider core's side ---------------------------------------------------------------------- */
 
+static void broken_now(struct task *task)
+{
+	struct device *device = (struct device *)((char *)task - offsetof(struct device, broken_task));
+
+	guest_complain(device->guest, "the ring to it makes no sense: channel rescinded");
+	device_rescind(device);
+}
+
+/* On any thread. The core lets go of a reply that can't be sent, so its request would never be answered. */
+__attribute__((cold)) static void not_sent(struct device *device, int err)
+{
+	if (err == -EAGAIN || err == -ENODEV || __atomic_exchange_n(&device->broken, 1, __ATOMIC_ACQ_REL))
+		return;
+	device->broken_task.run = broken_now;
+	ring_thread_post(device->guest->thread, &device->broken_task);
+}
+
 HOT_PATH static int complete(void *transport, void *packet, uint64_t request_id, const void *reply,
 			     uint32_t size)
 {
 	struct device *device = transport;
 	int err = -ENODEV;
 
-	if (reply)
+	if (reply) {
 		err = vmbus_channel_send(device->channel, VMBUS_PACKET_COMPLETION, 0, request_id, reply,
 					 size);
+		if (err)
+			not_sent(device, err);
+	}
 	if (packet && err != -EAGAIN) {
 		external_free(device, packet);
 		guest_memory_idle(device->guest);

@@ -25,6 +25,8 @@ struct device {
 	struct task resume_task;
 	uint32_t resume_posted; /* atomic */
 	struct task closed_task;
+	struct task broken_task;
+	uint32_t broken; /* atomic: a reply couldn't be sent, broken_task was posted */
 
 	struct wp_lock externals_lock; /* the lists below; completions come from any thread */
 	struct mapping *mappings; /* of GPADLs */

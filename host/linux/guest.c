@@ -34,6 +34,30 @@ void guest_fail(struct guest *guest, const char *why)
 	guest_drop(guest);
 }
 
+static void fail_now(struct task *task)
+{
+	struct guest *guest = (struct guest *)((char *)task - offsetof(struct guest, fail_task));
+
+	guest_fail(guest, guest->failing);
+}
+
+void guest_fail_soon(struct guest *guest, const char *why)
+{
+	const char *none = NULL;
+
+	if (!__atomic_compare_exchange_n(&guest->failing, &none, why, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_RELAXED))
+		return;
+	guest->fail_task.run = fail_now;
+	ring_thread_post(guest->thread, &guest->fail_task);
+}
+
+/* Any thread. */
+static bool failing(const struct guest *guest)
+{
+	return __atomic_load_n(&guest->failing, __ATOMIC_RELAXED);
+}
+
 /* ---- Sending ---------------------------------------------------------------------------------------- */
 
 struct outgoing {
@@ -59,16 +83,18 @@ static void enqueue(struct guest *guest, uint32_t type, const void *payload, uin
 	struct outgoing *record;
 
 	if (guest->out_count == MAX_OUTGOING) {
-		guest_fail(guest, "doesn't read its socket");
+		guest_fail_soon(guest, "doesn't read its socket");
 		return;
 	}
 	record = malloc(sizeof(*record) + size);
-	if (!record) {
-		guest_fail(guest, "no memory for its messages");
+	if (record)
+		record->fd = fd >= 0 ? dup(fd) : -1;
+	if (!record || (fd >= 0 && record->fd < 0)) {
+		free(record);
+		guest_fail_soon(guest, "no memory or descriptor for its messages");
 		return;
 	}
 	record->next = NULL;
-	record->fd = fd >= 0 ? dup(fd) : -1;
 	record->type = type;
 	record->size = size;
 	memcpy(record->payload, payload, size);
@@ -91,25 +117,36 @@ static void dequeue(struct guest *guest)
 	free(record);
 }
 
+/*
+ * 0, or -errno: -EAGAIN without room. A message that is lost would leave the guest waiting without end, so its loss
+ * ends the guest; but that the socket has hung up is noticed when it is read.
+ */
+static int send_now(struct guest *guest, uint32_t type, const void *payload, uint32_t size, int fd)
+{
+	int err = vmbus_user_send(guest->fd, type, payload, size, fd, MSG_DONTWAIT);
+
+	if (err && err != -EAGAIN && err != -EPIPE && err != -ECONNRESET)
+		guest_fail_soon(guest, "a message can't be sent to it");
+	return err;
+}
+
 static void flush_queue(struct guest *guest)
 {
-	while (guest->out) {
+	while (guest->out && !failing(guest)) {
 		const struct outgoing *first = guest->out;
 
-		if (vmbus_user_send(guest->fd, first->type, first->payload, first->size, first->fd,
-				    MSG_DONTWAIT) == -EAGAIN)
+		if (send_now(guest, first->type, first->payload, first->size, first->fd) == -EAGAIN)
 			return;
 		dequeue(guest);
 	}
 	await_writable(guest, false);
 }
 
-/* A socket that fails is noticed when it is read. */
 static void guest_send(struct guest *guest, uint32_t type, const void *payload, uint32_t size, int fd)
 {
-	if (guest->fd < 0)
+	if (guest->fd < 0 || failing(guest))
 		return;
-	if (guest->out || vmbus_user_send(guest->fd, type, payload, size, fd, MSG_DONTWAIT) == -EAGAIN)
+	if (guest->out || send_now(guest, type, payload, size, fd) == -EAGAIN)
 		enqueue(guest, type, payload, size, fd);
 }
 
@@ -198,18 +235,6 @@ static void find_event_flags(struct guest *guest)
 	wp_unlock(&guest->vp_lock);
 }
 
-/* Under vp_lock. One that can't be called is given up: the guest made it so. */
-static void call_vp(struct guest *guest, struct guest_vp *vp)
-{
-	int err = eventfd_signal(vp->call);
-
-	if (!err)
-		return;
-	guest_complain(guest, "its call eventfd can't be written: not called any more");
-	close(vp->call);
-	vp->call = -1;
-}
-
 HOT_PATH static void signal_guest(void *owner, uint32_t relid, uint32_t vp)
 {
 	struct guest *guest = owner;
@@ -217,10 +242,12 @@ HOT_PATH static void signal_guest(void *owner, uint32_t relid, uint32_t vp)
 
 	wp_lock(&guest->vp_lock);
 	to = &guest->vp[vp < VMBUS_USER_MAX_VPS && guest->vp[vp].call >= 0 ? vp : 0];
-	if (to->call >= 0) {
+	if (to->call >= 0 && !failing(guest)) {
 		if (to->flags)
 			set_event_flag(to->flags, relid);
-		call_vp(guest, to);
+		/* The guest made it so, and each time it does holds up the others of this thread. */
+		if (eventfd_signal(to->call))
+			guest_fail_soon(guest, "its call eventfd can't be written");
 	}
 	wp_unlock(&guest->vp_lock);
 }
@@ -497,7 +524,7 @@ static int read_socket(struct guest *guest)
 	struct incoming in;
 	int got = 0;
 
-	for (int i = 0; i < RECORDS_A_TURN && guest->fd >= 0; i++) {
+	for (int i = 0; i < RECORDS_A_TURN && guest->fd >= 0 && !failing(guest); i++) {
 		got = receive(guest, &in);
 		if (got > 0) {
 			int err = on_record(guest, &in);

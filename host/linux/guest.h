@@ -43,6 +43,8 @@ struct guest {
 	struct task add_task;
 	struct task idle_task;
 	uint32_t idle_posted; /* atomic */
+	struct task fail_task;
+	const char *failing; /* atomic; why it is about to be dropped */
 	struct task free_task;
 };
 
@@ -53,6 +55,8 @@ struct guest *guest_start(struct ring_thread *thread, int fd, const struct wp_id
 void guest_drop(struct guest *guest);
 /* The same, with a line in the log. */
 __attribute__((cold)) void guest_fail(struct guest *guest, const char *why);
+/* The same soon, from any thread, and from inside the VMBus server or the core; nothing more is sent to it. */
+__attribute__((cold)) void guest_fail_soon(struct guest *guest, const char *why);
 __attribute__((cold)) void guest_complain(struct guest *guest, const char *what);
 
 /* A use of the guest's memory ended: regions may leave. Any thread. */
