@@ -216,6 +216,11 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	mallopt(M_ARENA_MAX, 1); /* small and long-lived: one heap for all threads */
+	/*
+	 * What a client has room for is megabytes that mostly stay untouched, as they come zeroed from the kernel.
+	 * Left to itself, malloc takes such pieces from its heap once one was freed, and zeroes them.
+	 */
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
 	raise_descriptor_limit();
 	hostd = hostd_create(&config, options.private_fd >= 0 ? 1 : 0);
 	if (!hostd) {
