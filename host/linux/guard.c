@@ -35,6 +35,13 @@ static struct guard_range *find(uintptr_t address)
 	return NULL;
 }
 
+static bool zeros_at(uintptr_t start, size_t size)
+{
+	return mmap((void *)start, size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED;
+}
+
+/* Of the whole range, so that it is in one mapping, not in one more for each page; or where that is too much, of the page. */
 static void on_sigbus(int signal, siginfo_t *info, void *context)
 {
 	uintptr_t page = (uintptr_t)info->si_addr & ~(uintptr_t)4095;
@@ -43,8 +50,7 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
 
 	(void)signal;
 	(void)context;
-	if (range && mmap((void *)page, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-			  -1, 0) != MAP_FAILED) {
+	if (range && (zeros_at(range->start, range->size) || zeros_at(page, 4096))) {
 		__atomic_store_n(range->faulted, 1, __ATOMIC_RELEASE);
 		errno = saved;
 		return;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Recovery from SIGBUS on guest memory. A guest can punch holes into its memory or run it into a
- * limit, and the access that then faults is ours. The handler puts a page of zeros in its place, notes
- * that the guest faulted, and lets the access go on; the guest is dropped at the next look.
+ * limit, and the access that then faults is ours. The handler puts zeros in the place of
+ * all that is watched there, notes that the guest faulted, and lets the access go on; the guest is dropped at the next look.
  */
 #ifndef HOSTD_GUARD_H
 #define HOSTD_GUARD_H

@@ -198,8 +198,11 @@ static uint8_t *translate(void *owner, uint64_t gpa, uint64_t size)
 static void *map_ring(void *owner, const uint64_t *pfn, uint32_t count)
 {
 	struct guest *guest = owner;
+	void *ring = guest_memory_map_ring(&guest->memory, pfn, count);
 
-	return guest_memory_map_ring(&guest->memory, pfn, count);
+	if (!ring && errno == ENOSPC)
+		guest_complain(guest, "a ring is in too many pieces, or no mappings are left for it");
+	return ring;
 }
 
 static void unmap_ring(void *owner, void *ring, uint32_t count)
@@ -592,7 +595,8 @@ struct guest *guest_start(struct ring_thread *thread, int fd, const struct wp_id
 	wp_lock_init(&guest->vp_lock);
 	for (unsigned int i = 0; i < VMBUS_USER_MAX_VPS; i++)
 		guest->vp[i] = (struct guest_vp){ -1, VMBUS_USER_FLAGS_OFF, NULL };
-	guest_memory_init(&guest->memory, config->max_regions, config->max_region_bytes, trusted);
+	guest_memory_init(&guest->memory, &thread->hostd->mappings, config->max_regions,
+			  config->max_region_bytes, trusted);
 	device_init(&guest->device, guest);
 	__atomic_fetch_add(&thread->guest_count, 1, __ATOMIC_RELAXED);
 	guest->add_task.run = guest_begin;

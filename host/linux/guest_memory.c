@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,9 +17,49 @@
 #define PAGE 4096u
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-void guest_memory_init(struct guest_memory *memory, uint32_t max_regions, uint64_t max_bytes, bool trusted)
+/* ---- Mappings --------------------------------------------------------------------------------------- */
+
+#define USUAL_MAPPINGS 65530u
+
+/* The other half is for the heap, stacks, and pages that the guard puts in the place of others. */
+void guest_mappings_init(struct guest_mappings *all)
+{
+	FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+	unsigned int most = 0;
+
+	if (!file || fscanf(file, "%u", &most) != 1)
+		most = USUAL_MAPPINGS;
+	if (file)
+		fclose(file);
+	*all = (struct guest_mappings){ .most = most / 2 };
+}
+
+static bool take_mappings(struct guest_memory *memory, uint32_t count)
+{
+	struct guest_mappings *all = memory->all;
+	uint32_t taken = __atomic_add_fetch(&all->taken, count, __ATOMIC_RELAXED);
+
+	if (taken <= all->most && memory->mappings + count <= (all->most - taken) / 16) {
+		memory->mappings += count;
+		return true;
+	}
+	__atomic_fetch_sub(&all->taken, count, __ATOMIC_RELAXED);
+	return false;
+}
+
+static void give_mappings(struct guest_memory *memory, uint32_t count)
+{
+	__atomic_fetch_sub(&memory->all->taken, count, __ATOMIC_RELAXED);
+	memory->mappings -= count;
+}
+
+/* ---- Begin ------------------------------------------------------------------------------------------ */
+
+void guest_memory_init(struct guest_memory *memory, struct guest_mappings *all, uint32_t max_regions,
+		       uint64_t max_bytes, bool trusted)
 {
 	*memory = (struct guest_memory){
+		.all = all,
 		.max_regions = max_regions,
 		.max_bytes = max_bytes,
 		.trusted = trusted,
@@ -93,27 +134,38 @@ static int map_region(struct guest_memory *memory, struct guest_region *region)
 	return 0;
 }
 
+static int append(struct guest_memory *memory, struct guest_region *region)
+{
+	struct guest_region *grown = reallocarray(memory->regions, memory->count + 1, sizeof(*grown));
+	int err;
+
+	if (!grown)
+		return -ENOMEM;
+	memory->regions = grown;
+	if (!take_mappings(memory, 1))
+		return -ENOSPC;
+	err = map_region(memory, region);
+	if (err) {
+		give_mappings(memory, 1);
+		return err;
+	}
+	memory->regions[memory->count++] = *region;
+	memory->bytes += region->size;
+	return 0;
+}
+
 int guest_memory_add(struct guest_memory *memory, uint64_t gpa, uint64_t size, int fd)
 {
 	struct guest_region region = { .gpa = gpa, .size = size, .fd = fd };
-	struct guest_region *grown;
 	int err = check_place(memory, gpa, size);
 
 	if (!err)
 		err = check_file(memory, fd, size);
-	if (!err) {
-		grown = reallocarray(memory->regions, memory->count + 1, sizeof(*grown));
-		if (grown)
-			memory->regions = grown;
-		err = grown ? map_region(memory, &region) : -ENOMEM;
-	}
-	if (err) {
+	if (!err)
+		err = append(memory, &region);
+	if (err)
 		close(fd);
-		return err;
-	}
-	memory->regions[memory->count++] = region;
-	memory->bytes += size;
-	return 0;
+	return err;
 }
 
 struct guest_region *guest_memory_find(struct guest_memory *memory, uint64_t gpa)
@@ -136,6 +188,7 @@ void guest_memory_remove(struct guest_memory *memory, struct guest_region *regio
 		__atomic_fetch_sub(&memory->leaving, 1, __ATOMIC_RELEASE);
 	guard_forget(region->guard);
 	munmap(region->data, region->size);
+	give_mappings(memory, 1);
 	close(region->fd);
 	memory->bytes -= region->size;
 	*region = memory->regions[--memory->count];
@@ -161,23 +214,46 @@ uint8_t *guest_memory_translate(struct guest_memory *memory, uint64_t gpa, uint6
 
 /* ---- Rings ------------------------------------------------------------------------------------------ */
 
+/* How many pages from the first on follow one another in the guest and in one region. 0: that isn't memory. */
+static uint32_t piece(struct guest_memory *memory, const uint64_t *pfn, uint32_t count)
+{
+	uint64_t gpa = pfn[0] * PAGE;
+	const struct guest_region *region = pfn[0] > UINT64_MAX / PAGE ? NULL : region_of(memory, gpa, PAGE);
+	uint32_t n = 1;
+
+	if (!region)
+		return 0;
+	while (n < count && pfn[n] == pfn[0] + n &&
+	       region_of(memory, gpa, (n + 1) * (uint64_t)PAGE) == region)
+		n++;
+	return n;
+}
+
+/* Every page is memory, and the pieces aren't too many. */
+static int count_pieces(struct guest_memory *memory, const uint64_t *pfn, uint32_t count, uint32_t *pieces)
+{
+	uint32_t n;
+
+	*pieces = 0;
+	for (uint32_t i = 0; i < count; i += n) {
+		n = piece(memory, pfn + i, count - i);
+		if (!n)
+			return -EFAULT;
+		if (++*pieces > GUEST_RING_PIECES)
+			return -ENOSPC;
+	}
+	return 0;
+}
+
 static int map_pages(struct guest_memory *memory, uint8_t *at, const uint64_t *pfn, uint32_t count)
 {
 	uint32_t n;
 
 	for (uint32_t i = 0; i < count; i += n) {
 		uint64_t gpa = pfn[i] * PAGE;
-		struct guest_region *region;
+		const struct guest_region *region = region_of(memory, gpa, PAGE);
 
-		if (pfn[i] > UINT64_MAX / PAGE)
-			return -EFAULT;
-		region = region_of(memory, gpa, PAGE);
-		if (!region)
-			return -EFAULT;
-		for (n = 1; i + n < count && pfn[i + n] == pfn[i] + n &&
-			    region_of(memory, gpa, (n + 1) * (uint64_t)PAGE) == region;
-		     n++)
-			;
+		n = piece(memory, pfn + i, count - i);
 		if (mmap(at + (size_t)i * PAGE, (size_t)n * PAGE, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_FIXED | (memory->trusted ? 0 : MAP_POPULATE), region->fd,
 			 (off_t)(gpa - region->gpa)) == MAP_FAILED)
@@ -189,33 +265,51 @@ static int map_pages(struct guest_memory *memory, uint8_t *at, const uint64_t *p
 static int map_twice(struct guest_memory *memory, struct guest_ring *ring, const uint64_t *pfn,
 		     uint32_t count)
 {
-	uint8_t *start = ring->start;
-	int err = map_pages(memory, start, pfn, count);
+	uint8_t *start;
+	int err;
 
+	ring->size = (2 * (size_t)count - 1) * PAGE;
+	ring->start = mmap(NULL, ring->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (ring->start == MAP_FAILED)
+		return -ENOMEM;
+	start = ring->start;
+	err = map_pages(memory, start, pfn, count);
 	if (!err)
 		err = map_pages(memory, start + (size_t)count * PAGE, pfn + 1, count - 1);
 	if (!err) {
 		madvise(start, ring->size, MADV_DONTDUMP);
 		ring->guard = guard_watch(start, ring->size, &memory->faulted);
+		err = ring->guard ? 0 : -ENOMEM;
 	}
-	return ring->guard ? 0 : -ENOMEM;
+	if (err)
+		munmap(start, ring->size);
+	return err;
+}
+
+static int map_ring(struct guest_memory *memory, struct guest_ring *ring, const uint64_t *pfn, uint32_t count)
+{
+	uint32_t pieces;
+	int err = count_pieces(memory, pfn, count, &pieces);
+
+	if (err)
+		return err;
+	ring->mappings = 2 * pieces;
+	if (!take_mappings(memory, ring->mappings))
+		return -ENOSPC;
+	err = map_twice(memory, ring, pfn, count);
+	if (err)
+		give_mappings(memory, ring->mappings);
+	return err;
 }
 
 void *guest_memory_map_ring(struct guest_memory *memory, const uint64_t *pfn, uint32_t count)
 {
 	struct guest_ring *ring = calloc(1, sizeof(*ring));
+	int err = ring ? map_ring(memory, ring, pfn, count) : -ENOMEM;
 
-	if (!ring)
-		return NULL;
-	ring->size = (2 * (size_t)count - 1) * PAGE;
-	ring->start = mmap(NULL, ring->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (ring->start == MAP_FAILED) {
+	if (err) {
 		free(ring);
-		return NULL;
-	}
-	if (map_twice(memory, ring, pfn, count)) {
-		munmap(ring->start, ring->size);
-		free(ring);
+		errno = -err;
 		return NULL;
 	}
 	ring->next = memory->rings;
@@ -234,6 +328,7 @@ void guest_memory_unmap_ring(struct guest_memory *memory, void *start)
 	*at = ring->next;
 	guard_forget(ring->guard);
 	munmap(ring->start, ring->size);
+	give_mappings(memory, ring->mappings);
 	free(ring);
 }
 

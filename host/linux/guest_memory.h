@@ -25,10 +25,22 @@ struct guest_ring {
 	struct guest_ring *next;
 	void *start;
 	size_t size; /* of the whole mapping */
+	uint32_t mappings;
 	struct guard_range *guard;
 };
 
+/*
+ * Mappings of the process, which the kernel bounds: what all guests may have, and have. One guest may have a sixteenth
+ * of what is left, so that however many take what they can get, the next still finds some.
+ */
+struct guest_mappings {
+	uint32_t most;
+	uint32_t taken; /* atomic */
+};
+
 struct guest_memory {
+	struct guest_mappings *all;
+	uint32_t mappings; /* this guest's of them */
 	struct guest_region *regions;
 	uint32_t count;
 	uint32_t max_regions;
@@ -40,7 +52,10 @@ struct guest_memory {
 	struct guest_ring *rings;
 };
 
-void guest_memory_init(struct guest_memory *memory, uint32_t max_regions, uint64_t max_bytes, bool trusted);
+/* Half of what a process may have. */
+void guest_mappings_init(struct guest_mappings *all);
+void guest_memory_init(struct guest_memory *memory, struct guest_mappings *all, uint32_t max_regions,
+		       uint64_t max_bytes, bool trusted);
 /* Unmaps everything. */
 void guest_memory_free(struct guest_memory *memory);
 
@@ -53,6 +68,11 @@ void guest_memory_remove(struct guest_memory *memory, struct guest_region *regio
 
 /* Where [gpa, gpa + size) is, or NULL unless one region that isn't leaving holds all of it. */
 uint8_t *guest_memory_translate(struct guest_memory *memory, uint64_t gpa, uint64_t size);
+/*
+ * NULL and errno: EFAULT: not all of it is memory; ENOSPC: it is in too many pieces, each of them pages that follow one
+ * another in memory, or no mappings are left; ENOMEM.
+ */
+#define GUEST_RING_PIECES 32u
 void *guest_memory_map_ring(struct guest_memory *memory, const uint64_t *pfn, uint32_t count);
 void guest_memory_unmap_ring(struct guest_memory *memory, void *ring);
 

@@ -30,6 +30,7 @@ struct hostd *hostd_create(const struct hostd_config *config, unsigned int threa
 	if (!hostd)
 		return NULL;
 	hostd->config = *config;
+	guest_mappings_init(&hostd->mappings);
 	snprintf(core.name, sizeof(core.name), "winapi-hostd %s", WINAPI_VERSION);
 	hostd->gone = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	hostd->provider = wp_provider_create(&core);

@@ -4,6 +4,7 @@
 #define HOSTD_HOSTD_H
 
 #include "config.h"
+#include "guest_memory.h"
 #include "ring_thread.h"
 
 #define HOSTD_MAX_THREADS 4u
@@ -11,6 +12,7 @@
 struct hostd {
 	struct hostd_config config;
 	struct wp_provider *provider;
+	struct guest_mappings mappings;
 	struct ring_thread thread[HOSTD_MAX_THREADS];
 	unsigned int thread_count;
 	bool running; /* the threads were started */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,12 +21,14 @@
 #define PAGE 4096u
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
+static struct guest_mappings mappings;
 static struct guest_memory memory;
 
 static int setup(void **state)
 {
 	(void)state;
-	guest_memory_init(&memory, 4, 64 * PAGE, false);
+	guest_mappings_init(&mappings);
+	guest_memory_init(&memory, &mappings, 4, 64 * PAGE, false);
 	return 0;
 }
 
@@ -33,7 +36,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	guest_memory_free(&memory);
-	return 0;
+	return mappings.taken || memory.mappings;
 }
 
 static int file(size_t pages, unsigned int flags, int seals, bool allocate)
@@ -179,6 +182,93 @@ static void test_a_ring_outside_memory_is_refused(void **state)
 	assert_null(guest_memory_map_ring(&memory, huge, 2));
 }
 
+/* Every second page, then the others: pages that never follow one another. */
+static void scatter(uint64_t *pfn, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		pfn[i] = i % 2 ? 32 + i : 1 + i;
+}
+
+static void test_a_ring_in_too_many_pieces_is_refused(void **state)
+{
+	uint64_t pfn[GUEST_RING_PIECES + 1];
+	void *ring;
+
+	(void)state;
+	scatter(pfn, GUEST_RING_PIECES + 1);
+	assert_int_equal(guest_memory_add(&memory, 0, 64 * PAGE, good(64)), 0);
+	assert_null(guest_memory_map_ring(&memory, pfn, GUEST_RING_PIECES + 1));
+	assert_int_equal(errno, ENOSPC);
+	assert_int_equal(mappings.taken, 1);
+	ring = guest_memory_map_ring(&memory, pfn, GUEST_RING_PIECES);
+	assert_non_null(ring);
+	assert_int_equal(mappings.taken, 1 + 2 * GUEST_RING_PIECES);
+	guest_memory_unmap_ring(&memory, ring);
+	assert_int_equal(mappings.taken, 1);
+}
+
+/* Of 100 the first may have 5, as 95 are left then; and the next something, too. */
+static void test_mappings_are_shared_out(void **state)
+{
+	const uint64_t pfn[] = { 1, 3 };
+	struct guest_memory next;
+
+	(void)state;
+	mappings.most = 100;
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(guest_memory_add(&memory, i * PAGE, PAGE, good(1)), 0);
+	assert_null(guest_memory_map_ring(&memory, pfn, 2)); /* four more */
+	assert_int_equal(errno, EFAULT);
+	assert_int_equal(guest_memory_add(&memory, 3 * PAGE, PAGE, good(1)), 0);
+	assert_null(guest_memory_map_ring(&memory, pfn, 2));
+	assert_int_equal(errno, ENOSPC);
+	assert_int_equal(mappings.taken, 4);
+	guest_memory_init(&next, &mappings, 100, 64 * PAGE, false);
+	for (unsigned int i = 0; i < 5; i++)
+		assert_int_equal(guest_memory_add(&next, i * PAGE, PAGE, good(1)), 0);
+	assert_int_equal(guest_memory_add(&next, 5 * PAGE, PAGE, good(1)), -ENOSPC);
+	assert_int_equal(mappings.taken, 9);
+	guest_memory_free(&next);
+	assert_int_equal(mappings.taken, 4);
+}
+
+static unsigned int count_mappings(void)
+{
+	unsigned int count = 0;
+	char line[256];
+	FILE *maps = fopen("/proc/self/maps", "re");
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		count += !!strchr(line, '\n');
+	fclose(maps);
+	return count;
+}
+
+/* Each page with a mapping of its own would use up those of the process, and then a fault would be its end. */
+static void test_many_faults_take_no_mappings(void **state)
+{
+	int fd = file(64, 0, 0, true);
+	uint8_t *data = mmap(NULL, 64 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	uint32_t faulted = 0;
+	struct guard_range *range;
+	unsigned int before;
+
+	(void)state;
+	assert_ptr_not_equal(data, MAP_FAILED);
+	assert_int_equal(guard_install(), 0);
+	range = guard_watch(data, 64 * PAGE, &faulted);
+	before = count_mappings();
+	assert_int_equal(ftruncate(fd, 0), 0);
+	for (unsigned int i = 0; i < 64; i += 2)
+		data[i * PAGE] = 1;
+	assert_int_equal(faulted, 1);
+	assert_in_range(count_mappings(), 0, before + 4);
+	guard_forget(range);
+	munmap(data, 64 * PAGE);
+	close(fd);
+}
+
 /* A file that shrinks under its mapping faults as no sealed one can: the guard is tested below the seals. */
 static void test_a_fault_becomes_zeros_and_a_mark(void **state)
 {
@@ -237,6 +327,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_leaving_region_serves_no_new_use, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_ring_is_mapped_twice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_ring_outside_memory_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_ring_in_too_many_pieces_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mappings_are_shared_out, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many_faults_take_no_mappings, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_fault_becomes_zeros_and_a_mark, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_fault_elsewhere_stays_deadly, setup, teardown),
 	};

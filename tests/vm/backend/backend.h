@@ -78,6 +78,7 @@ struct vp {
 struct backend {
 	/* frontend.c */
 	int socket; /* -1: nobody is connected */
+	struct guest_mappings mappings;
 	struct guest_memory memory;
 	struct vmbus_limits limits;
 	struct vmbus_server *server;

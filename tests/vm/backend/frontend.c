@@ -266,7 +266,8 @@ static bool on_record(struct backend *b, struct record *r)
 void frontend_accept(struct backend *b, int socket)
 {
 	b->socket = socket;
-	guest_memory_init(&b->memory, MAX_REGIONS, MAX_BYTES, true);
+	guest_mappings_init(&b->mappings);
+	guest_memory_init(&b->memory, &b->mappings, MAX_REGIONS, MAX_BYTES, true);
 	for (uint32_t i = 0; i < VMBUS_USER_MAX_VPS; i++)
 		b->vp[i] = (struct vp){ -1, VMBUS_USER_FLAGS_OFF };
 }
