@@ -13,12 +13,10 @@
 #define BUDGET 64u /* packets of one channel before the next has its turn */
 #define PUBLISH_EVERY 16u /* replies: the guest starts on them while more are made */
 
-/* A GPADL that the core uses, in the core's words, with what its return will need. */
+/* A GPADL that the core uses, in the core's words. */
 struct mapping {
 	struct mapping *next;
-	struct device *device;
 	uint32_t gpadl;
-	struct task unmap_task;
 	struct wp_segment segment[];
 };
 
@@ -233,14 +231,42 @@ HOT_PATH static void publish(void *transport)
 	vmbus_channel_publish(device->channel);
 }
 
+/* On the ring thread, the server's. */
+static void unmap_unused(struct device *device)
+{
+	struct mapping *unused, *next;
+
+	wp_lock(&device->externals_lock);
+	unused = device->unused;
+	device->unused = NULL;
+	wp_unlock(&device->externals_lock);
+	for (; unused; unused = next) {
+		next = unused->next;
+		vmbus_gpadl_unmap(device->channel, unused->gpadl);
+		guest_memory_idle(device->guest);
+		free(unused);
+	}
+}
+
+static void unmap_now(struct task *task)
+{
+	struct device *device = (struct device *)((char *)task - offsetof(struct device, unmap_task));
+
+	__atomic_store_n(&device->unmap_posted, 0, __ATOMIC_RELEASE);
+	unmap_unused(device);
+}
+
 static int map_gpadl(void *transport, uint32_t gpadl, struct wp_segments *segments)
 {
 	struct device *device = transport;
 	const struct vmbus_segment *runs;
 	struct mapping *mapping;
 	uint32_t count;
-	int err = vmbus_gpadl_map(device->channel, gpadl, &runs, &count);
+	int err;
 
+	/* First what the guest was told is unregistered: it may be the same GPADL, in the same burst. */
+	unmap_unused(device);
+	err = vmbus_gpadl_map(device->channel, gpadl, &runs, &count);
 	if (err)
 		return err;
 	mapping = malloc(sizeof(*mapping) + count * sizeof(mapping->segment[0]));
@@ -248,7 +274,6 @@ static int map_gpadl(void *transport, uint32_t gpadl, struct wp_segments *segmen
 		vmbus_gpadl_unmap(device->channel, gpadl);
 		return -ENOMEM;
 	}
-	mapping->device = device;
 	mapping->gpadl = gpadl;
 	*segments = (struct wp_segments){ .segment = mapping->segment, .count = count };
 	for (uint32_t i = 0; i < count; i++) {
@@ -262,16 +287,7 @@ static int map_gpadl(void *transport, uint32_t gpadl, struct wp_segments *segmen
 	return 0;
 }
 
-static void unmap_now(struct task *task)
-{
-	struct mapping *mapping = (struct mapping *)((char *)task - offsetof(struct mapping, unmap_task));
-
-	vmbus_gpadl_unmap(mapping->device->channel, mapping->gpadl);
-	guest_memory_idle(mapping->device->guest);
-	free(mapping);
-}
-
-/* On any thread; the server is the ring thread's. */
+/* On any thread. */
 static void unmap_gpadl(void *transport, uint32_t gpadl)
 {
 	struct device *device = transport;
@@ -283,9 +299,13 @@ static void unmap_gpadl(void *transport, uint32_t gpadl)
 		at = &(*at)->next;
 	mapping = *at;
 	*at = mapping->next;
+	mapping->next = device->unused;
+	device->unused = mapping;
 	wp_unlock(&device->externals_lock);
-	mapping->unmap_task.run = unmap_now;
-	ring_thread_post(device->guest->thread, &mapping->unmap_task);
+	if (!__atomic_exchange_n(&device->unmap_posted, 1, __ATOMIC_ACQ_REL)) {
+		device->unmap_task.run = unmap_now;
+		ring_thread_post(device->guest->thread, &device->unmap_task);
+	}
 }
 
 static void resume_now(struct task *task)

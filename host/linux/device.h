@@ -24,12 +24,15 @@ struct device {
 	bool active;
 	struct task resume_task;
 	uint32_t resume_posted; /* atomic */
+	struct task unmap_task;
+	uint32_t unmap_posted; /* atomic */
 	struct task closed_task;
 	struct task broken_task;
 	uint32_t broken; /* atomic: a reply couldn't be sent, broken_task was posted */
 
 	struct wp_lock externals_lock; /* the lists below; completions come from any thread */
 	struct mapping *mappings; /* of GPADLs */
+	struct mapping *unused; /* that the core let go, to be unmapped on the ring thread */
 	struct external *externals; /* GPA-direct packets that aren't complete */
 };
 

@@ -400,15 +400,16 @@ static int start_server(struct guest *guest, const struct vmbus_user_state *stat
 		.max_region_bytes = config->max_region_bytes,
 	};
 	struct vmbus_offer offer;
-	int err;
+	const char *wrong;
 
 	guest->server = vmbus_server_create(&server_ops, guest, &config->vmbus);
 	if (!guest->server)
 		return refuse(guest, -ENOMEM, "out of memory");
+	wrong = vmbus_server_check_state(guest->server, state, entries);
+	if (wrong)
+		return refuse(guest, -EPROTO, wrong);
 	guest_send(guest, VMBUS_USER_READY, &ready, sizeof(ready), -1);
-	err = vmbus_server_restore(guest->server, state, entries);
-	if (err)
-		return err;
+	vmbus_server_restore(guest->server, state, entries);
 	device_describe(&guest->device, &offer);
 	guest->device.channel = vmbus_server_offer(guest->server, &offer);
 	return guest->device.channel ? 0 : -ENOMEM;
@@ -455,6 +456,8 @@ static int on_region_del(struct guest *guest, struct incoming *in)
 	if (in->header.size != sizeof(request))
 		return -EPROTO;
 	memcpy(&request, in->payload, sizeof(request));
+	if (request.size)
+		return -EPROTO;
 	region = guest_memory_find(&guest->memory, request.gpa);
 	if (!region || region->leaving) {
 		region_done(guest, request.gpa, -ENOENT);
@@ -491,8 +494,12 @@ static int on_vp(struct guest *guest, struct incoming *in)
 static int on_message(struct guest *guest, struct incoming *in)
 {
 	const uint32_t head = offsetof(struct vmbus_user_message, data);
+	struct vmbus_user_message message;
 
-	if (in->header.size < head || in->header.size > sizeof(struct vmbus_user_message))
+	if (in->header.size < head || in->header.size > sizeof(message))
+		return -EPROTO;
+	memcpy(&message, in->payload, head);
+	if (message.reserved)
 		return -EPROTO;
 	return vmbus_server_message(guest->server, in->payload + head, in->header.size - head);
 }

@@ -15,21 +15,20 @@ static bool entry_valid(const struct vmbus_user_entry *entry)
 	       (entry->relid >= 1 && entry->relid <= VMBUS_MAX_CHANNELS);
 }
 
-static int state_check(const struct vmbus_server *server, const struct vmbus_user_state *state,
-		       const struct vmbus_user_entry *entries)
+const char *vmbus_server_check_state(const struct vmbus_server *server, const struct vmbus_user_state *state,
+				     const struct vmbus_user_entry *entries)
 {
-	if (server->state != BUS_IDLE || state->magic != VMBUS_USER_MAGIC ||
-	    state->version != VMBUS_USER_VERSION || state->reserved ||
+	if (state->magic != VMBUS_USER_MAGIC || state->version != VMBUS_USER_VERSION || state->reserved ||
 	    state->flags & ~VMBUS_USER_STATE_OFFERS_REQUESTED || state->entry_count > VMBUS_USER_MAX_ENTRIES)
-		return -EPROTO;
+		return "malformed STATE";
 	if (!state->bus_version)
-		return state->entry_count || state->flags ? -EPROTO : 0;
+		return state->entry_count || state->flags ? "STATE of a bus without a version" : NULL;
 	if (!bus_version_known(server, state->bus_version))
-		return -EPROTO;
+		return "STATE of a bus version that isn't served here";
 	for (uint32_t i = 0; i < state->entry_count; i++)
 		if (!entry_valid(&entries[i]))
-			return -EPROTO;
-	return 0;
+			return "STATE with an entry of no known kind, or a relid that can't be";
+	return NULL;
 }
 
 static void entry_answer(struct vmbus_server *server, const struct vmbus_user_entry *entry)
@@ -77,10 +76,10 @@ static void relids_take(struct vmbus_server *server, const struct vmbus_user_sta
 int vmbus_server_restore(struct vmbus_server *server, const struct vmbus_user_state *state,
 			 const struct vmbus_user_entry *entries)
 {
-	int err = state_check(server, state, entries);
-
-	if (err || !state->bus_version)
-		return err;
+	if (server->state != BUS_IDLE || vmbus_server_check_state(server, state, entries))
+		return -EPROTO;
+	if (!state->bus_version)
+		return 0;
 	server->state = BUS_CONNECTED;
 	server->version = state->bus_version;
 	server->message_vp = state->message_vp;

@@ -90,10 +90,14 @@ int vmbus_server_message(struct vmbus_server *server, const void *message, uint3
 
 /*
  * The guest had another back-end before this one: rescinds its relids, answers what stayed
- * unanswered, and offers anew once the relids are released. Before any message.
+ * unanswered, and offers anew once the relids are released. Before any message. 0, or -EPROTO with nothing done.
  */
 int vmbus_server_restore(struct vmbus_server *server, const struct vmbus_user_state *state,
 			 const struct vmbus_user_entry *entries);
+
+/* The reason for which vmbus_server_restore would fail, or NULL. */
+const char *vmbus_server_check_state(const struct vmbus_server *server, const struct vmbus_user_state *state,
+				     const struct vmbus_user_entry *entries);
 
 /* Puts up an offer: told to the guest at once when it has asked for offers, else when it does. */
 struct vmbus_channel *vmbus_server_offer(struct vmbus_server *server, const struct vmbus_offer *offer);

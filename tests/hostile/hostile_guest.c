@@ -221,6 +221,34 @@ static bool teardown_while_in_use(void)
 	       unregister(handle, WINAPI_STATUS_OK) && raw_torndown(&g, 1);
 }
 
+/* One after the other without a look at the answers: the host may not be late with the end of the first. */
+static bool unregister_and_register(void)
+{
+	struct {
+		struct winapi_msg_header h;
+		struct winapi_buffer_unregister_request r;
+	} away = { raw_header(&g, WINAPI_MSG_BUFFER_UNREGISTER, 40), { register_pages(1, 4, 4 * 4096, 0) } };
+	struct {
+		struct winapi_msg_header h;
+		struct winapi_buffer_register_request r;
+	} back = { raw_header(&g, WINAPI_MSG_BUFFER_REGISTER, 41),
+		   { .length = 4 * 4096, .access = 3, .chunk_count = 1, .gpadl = { 1 } } };
+	struct winapi_msg_header reply;
+
+	away.h.inline_size = 8;
+	back.h.inline_size = 28;
+	for (int i = 0; i < 100; i++) {
+		raw_message(&g, 40, &away, sizeof(away));
+		raw_message(&g, 41, &back, 64 + 28);
+		if (!raw_reply(&g, &reply, NULL, 0) || reply.status ||
+		    !raw_reply(&g, &reply, &away.r.handle, sizeof(away.r.handle)) || reply.status)
+			return printf("# round %d: request %u has status %d\n", i,
+				      (unsigned int)reply.request_id, reply.status),
+			       false;
+	}
+	return true;
+}
+
 /* ---- Rings and packets: the channel ends ------------------------------------------------------------------ */
 
 static bool bad_magic(void)
@@ -725,6 +753,70 @@ static bool buffers_without_end(void)
 	return reply.status == WINAPI_STATUS_LIMIT_BUFFERS && still_works();
 }
 
+static bool refused(uint32_t bus_version, uint32_t entry_count, uint32_t kind)
+{
+	struct {
+		struct vmbus_user_state state;
+		struct vmbus_user_entry entry;
+	} m = { { .magic = VMBUS_USER_MAGIC,
+		  .version = VMBUS_USER_VERSION,
+		  .bus_version = bus_version,
+		  .entry_count = entry_count },
+		{ .kind = kind, .relid = 1 } };
+	struct vmbus_user_refused refusal = { 0 };
+	struct raw_record record;
+	bool good;
+
+	good = raw_start(&g, path, RAW_CONNECTED);
+	raw_send(&g, VMBUS_USER_STATE, &m, (uint32_t)(sizeof(m.state) + entry_count * sizeof(m.entry)), -1);
+	good = good && raw_receive(&g, VMBUS_USER_REFUSED, &record);
+	if (good)
+		memcpy(&refusal, record.payload, sizeof(refusal));
+	return good && refusal.error < 0 && refusal.reason[0] && raw_dropped(&g);
+}
+
+/* The front-end must learn why, as its guest can't be served by the next of that kind either. */
+static bool states_to_refuse(void)
+{
+	bool good = true;
+
+	if (over_kmcl) {
+		skip = "the stand-in says READY when the driver makes its offer";
+		return true;
+	}
+	for (int i = 0; i < 3; i++) {
+		raw_end(&g);
+		good = good && refused(i == 0 ? 0x70000 : VMBUS_VERSION_5_3, i > 0, i == 1 ? 77 : 0);
+	}
+	return good;
+}
+
+/* ---- Reserved fields ------------------------------------------------------------------------------------------ */
+
+static bool reserved_in_message(void)
+{
+	struct vmbus_user_message m = { .connection_id = VMBUS_CONNECTION_MESSAGES_5, .reserved = 1 };
+
+	if (over_kmcl) {
+		skip = "the stand-in doesn't look";
+		return true;
+	}
+	raw_send(&g, VMBUS_USER_GUEST_MESSAGE, &m, sizeof(m), -1);
+	return raw_dropped(&g);
+}
+
+static bool removal_with_a_size(void)
+{
+	struct vmbus_user_region m = { RAW_GPA, VMBUS_PAGE_SIZE };
+
+	if (over_kmcl) {
+		skip = "the stand-in doesn't look";
+		return true;
+	}
+	raw_send(&g, VMBUS_USER_REGION_DEL, &m, sizeof(m), -1);
+	return raw_dropped(&g);
+}
+
 static const struct bad_case cases[] = {
 	{ "unknown version", RAW_SESSION, bad_version },
 	{ "unknown type", RAW_SESSION, bad_type },
@@ -748,6 +840,7 @@ static const struct bad_case cases[] = {
 	{ "second HELLO", RAW_SESSION, second_hello },
 	{ "bad descriptors", RAW_SESSION, bad_descriptors },
 	{ "double free", RAW_SESSION, double_free },
+	{ "buffers away and back at once", RAW_SESSION, unregister_and_register },
 	{ "another session's buffer", RAW_SESSION, foreign_handle },
 	{ "bad registrations", RAW_SESSION, bad_registrations },
 	{ "teardown of a GPADL in use", RAW_SESSION, teardown_while_in_use },
@@ -777,6 +870,9 @@ static const struct bad_case cases[] = {
 	{ "bad regions", RAW_MEMORY, bad_regions },
 	{ "hugetlb region", RAW_MEMORY, hugetlb_region },
 	{ "second STATE", RAW_READY, second_state },
+	{ "STATE that can't be taken over", RAW_CONNECTED, states_to_refuse },
+	{ "reserved field of a message set", RAW_OFFERED, reserved_in_message },
+	{ "removal of a region with a size", RAW_MEMORY, removal_with_a_size },
 	{ "replies never read", RAW_SESSION, never_reads },
 	{ "messages never read", RAW_OFFERED, never_reads_its_socket },
 	{ "sessions without end", RAW_SESSION, sessions_without_end },
