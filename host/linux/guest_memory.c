@@ -85,9 +85,20 @@ static bool overlaps(const struct guest_memory *memory, uint64_t gpa, uint64_t s
 }
 
 /*
+ * Is it as large as the region, with all its pages? Those behind its end count as well and could hide holes, so they go
+ * first: a sealed file can be cut to the size that it has, and to no other.
+ */
+static bool allocated(int fd, uint64_t size)
+{
+	struct stat st;
+
+	return !ftruncate(fd, (off_t)size) && !fstat(fd, &st) && (uint64_t)st.st_blocks * 512 >= size;
+}
+
+/*
  * A memfd that can no longer change its size, so that no access behind its end can be provoked. Pages of
- * hugetlb could run out at an access. An ordinary peer's must be allocated already, so that the
- * memory is charged to the peer and not to us.
+ * hugetlb could run out at an access. An ordinary peer's is all in the region and must be allocated already, so that
+ * the memory is charged to the peer and not to us.
  */
 static int check_file(const struct guest_memory *memory, int fd, uint64_t size)
 {
@@ -101,7 +112,7 @@ static int check_file(const struct guest_memory *memory, int fd, uint64_t size)
 		return -EINVAL;
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size < size)
 		return -EINVAL;
-	if (!memory->trusted && (uint64_t)st.st_blocks * 512 < size)
+	if (!memory->trusted && !allocated(fd, size))
 		return -EINVAL;
 	return 0;
 }

@@ -101,6 +101,20 @@ static void test_sparse_files_only_from_a_trusted_peer(void **state)
 	assert_int_equal(guest_memory_add(&memory, 0, 4 * PAGE, file(4, 0, SEALS, false)), 0);
 }
 
+/* Their blocks are as many as the region's pages, but not where those are. */
+static void test_files_with_pages_elsewhere_are_refused(void **state)
+{
+	int upper = file(8, 0, 0, false), behind = file(4, 0, 0, false);
+
+	(void)state;
+	assert_int_equal(fallocate(upper, 0, 4 * PAGE, 4 * PAGE), 0);
+	assert_int_equal(fcntl(upper, F_ADD_SEALS, SEALS), 0);
+	assert_int_equal(guest_memory_add(&memory, 0, 4 * PAGE, upper), -EINVAL);
+	assert_int_equal(fallocate(behind, FALLOC_FL_KEEP_SIZE, 4 * PAGE, 4 * PAGE), 0);
+	assert_int_equal(fcntl(behind, F_ADD_SEALS, SEALS), 0);
+	assert_int_equal(guest_memory_add(&memory, 0, 4 * PAGE, behind), -EINVAL);
+}
+
 static void test_short_files_are_refused(void **state)
 {
 	(void)state;
@@ -321,6 +335,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_region_is_found, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unsealed_files_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sparse_files_only_from_a_trusted_peer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_files_with_pages_elsewhere_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_short_files_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_places_are_checked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits_hold, setup, teardown),
