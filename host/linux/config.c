@@ -54,16 +54,6 @@ static bool parse_size(const char *text, uint64_t *value)
 	return true;
 }
 
-static bool parse_u32(const char *text, uint32_t *value)
-{
-	uint64_t wide;
-
-	if (!parse_size(text, &wide) || wide > UINT32_MAX)
-		return false;
-	*value = (uint32_t)wide;
-	return true;
-}
-
 bool config_parse_poll(const char *name, enum hostd_poll *poll)
 {
 	static const char *const names[] = { "adaptive", "always", "never" };
@@ -123,24 +113,47 @@ static const struct key {
 	size_t at;
 	size_t size;
 	const char *allowed;
+	uint64_t most; /* 0: whatever fits */
 } keys[] = {
-	{ "daemon", "socket", TEXT, AT(socket), "a path of at most 99 characters" },
-	{ "daemon", "group", TEXT, AT(group), "a group's name" },
-	{ "daemon", "mode", MODE, AT(mode), "octal permissions such as 0660" },
-	{ "daemon", "poll", POLL, AT(poll), "adaptive, always or never" },
-	{ "daemon", "log_level", LEVEL, AT(log_level), "error, warning, info or debug" },
-	{ "limits", "clients", COUNT, AT(max_clients), "a number" },
-	{ "limits", "regions", COUNT, AT(max_regions), "a number" },
-	{ "limits", "region_bytes", SIZE, AT(max_region_bytes), "bytes, or with K, M or G" },
-	{ "limits", "in_flight", COUNT, AT(provider.max_in_flight), "a number" },
-	{ "limits", "sessions", COUNT, AT(provider.max_sessions), "a number" },
-	{ "limits", "buffers", COUNT, AT(provider.max_buffers), "a number" },
-	{ "limits", "bytes", SIZE, AT(provider.max_bytes), "bytes, or with K, M or G" },
-	{ "limits", "buffer_size", SIZE, AT(provider.max_buffer_size), "bytes, or with K, M or G" },
-	{ "limits", "gpadls", COUNT, AT(vmbus.max_gpadls), "a number" },
-	{ "limits", "gpadl_bytes", SIZE, AT(vmbus.max_gpadl_bytes), "bytes, or with K, M or G" },
-	{ "trust", "vmm_uids", UIDS, AT(vmm_uids), "user ids with commas between them" },
+	{ "daemon", "socket", TEXT, AT(socket), "a path of at most 99 characters", 0 },
+	{ "daemon", "group", TEXT, AT(group), "a group's name", 0 },
+	{ "daemon", "mode", MODE, AT(mode), "octal permissions such as 0660", 0 },
+	{ "daemon", "poll", POLL, AT(poll), "adaptive, always or never", 0 },
+	{ "daemon", "log_level", LEVEL, AT(log_level), "error, warning, info or debug", 0 },
+	{ "limits", "clients", COUNT, AT(max_clients), "a number", 0 },
+	{ "limits", "regions", COUNT, AT(max_regions), "a number", 0 },
+	{ "limits", "region_bytes", SIZE, AT(max_region_bytes), "bytes, or with K, M or G", 0 },
+	{ "limits", "in_flight", COUNT, AT(provider.max_in_flight), "a number of at most 16384",
+	  WP_MAX_IN_FLIGHT },
+	{ "limits", "sessions", COUNT, AT(provider.max_sessions), "a number of at most 65536", WP_MAX_TABLE },
+	{ "limits", "buffers", COUNT, AT(provider.max_buffers), "a number of at most 65536", WP_MAX_TABLE },
+	{ "limits", "bytes", SIZE, AT(provider.max_bytes), "bytes, or with K, M or G", 0 },
+	{ "limits", "buffer_size", SIZE, AT(provider.max_buffer_size), "at most 64M",
+	  WINAPI_MAX_BUFFER_SIZE },
+	{ "limits", "gpadls", COUNT, AT(vmbus.max_gpadls), "a number", 0 },
+	{ "limits", "gpadl_bytes", SIZE, AT(vmbus.max_gpadl_bytes), "bytes, or with K, M or G", 0 },
+	{ "trust", "vmm_uids", UIDS, AT(vmm_uids), "user ids with commas between them", 0 },
 };
+
+/* 0: the built-in value. */
+static bool set_limit(struct hostd_config *config, const struct key *key, const char *text)
+{
+	char *to = (char *)config + key->at;
+	struct hostd_config built_in;
+	uint32_t narrow;
+	uint64_t value;
+
+	if (!parse_size(text, &value) || (key->most && value > key->most) ||
+	    (key->kind == COUNT && value > UINT32_MAX))
+		return false;
+	narrow = (uint32_t)value;
+	memcpy(to, key->kind == COUNT ? (void *)&narrow : (void *)&value, key->size);
+	if (!value) {
+		config_defaults(&built_in);
+		memcpy(to, (char *)&built_in + key->at, key->size);
+	}
+	return true;
+}
 
 static bool set(struct hostd_config *config, const struct key *key, const char *value)
 {
@@ -156,9 +169,8 @@ static bool set(struct hostd_config *config, const struct key *key, const char *
 	case LEVEL:
 		return log_level_parse(value, to);
 	case COUNT:
-		return parse_u32(value, to);
 	case SIZE:
-		return parse_size(value, to);
+		return set_limit(config, key, value);
 	case UIDS:
 		return parse_uids(value, config);
 	}
@@ -194,10 +206,17 @@ static int on_pair(void *user, const char *section, const char *name, const char
 int config_load(struct hostd_config *config, const char *path)
 {
 	struct parse parse = { .config = config };
-	int line = ini_parse(path, on_pair, &parse);
+	FILE *file = fopen(path, "re");
+	int line;
 
-	if (line == -1)
-		return -ENOENT;
+	if (!file)
+		return -errno;
+	line = ini_parse_file(file, on_pair, &parse);
+	if (!line && ferror(file)) {
+		fclose(file);
+		return -EIO;
+	}
+	fclose(file);
 	if (line) {
 		wp_log(WP_LOG_ERROR, "%s:%d: can't be used%s", path, line,
 		       parse.told ? "" : ": not a [section] and no \"key = value\"");

@@ -36,7 +36,7 @@ struct hostd_config {
 };
 
 void config_defaults(struct hostd_config *config);
-/* 0, -ENOENT when there is no such file, or -EINVAL after saying what is wrong and where. */
+/* 0, -EINVAL after saying what is wrong and where, or why the file can't be read: -ENOENT when there is none. */
 int config_load(struct hostd_config *config, const char *path);
 bool config_parse_poll(const char *name, enum hostd_poll *poll);
 bool config_trusts(const struct hostd_config *config, uid_t uid);

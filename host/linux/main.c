@@ -90,18 +90,28 @@ static int parse_options(int argc, char **argv, struct options *options)
 	return optind < argc ? bad_usage("no such argument: ", argv[optind]) : -1;
 }
 
+/* -1: go on; else the exit status. The usual file need not exist; but one that can't be read says something. */
+static int load(struct hostd_config *config, const char *path)
+{
+	const char *from = path ? path : HOSTD_DEFAULT_CONFIG;
+	int err = config_load(config, from);
+
+	if (!err || (err == -ENOENT && !path))
+		return -1;
+	if (err != -EINVAL)
+		fprintf(stderr, "winapi-hostd: can't read the configuration %s: %s\n", from, strerror(-err));
+	return EXIT_USAGE;
+}
+
 /* -1: go on; else the exit status. */
 static int configure(const struct options *options, struct hostd_config *config)
 {
 	config_defaults(config);
 	if (options->config || options->private_fd < 0) {
-		const char *path = options->config ? options->config : HOSTD_DEFAULT_CONFIG;
-		int err = config_load(config, path);
+		int status = load(config, options->config);
 
-		if (err == -ENOENT && options->config)
-			return bad_usage("can't read the configuration ", path);
-		if (err && err != -ENOENT)
-			return EXIT_USAGE;
+		if (status >= 0)
+			return status;
 	}
 	if (options->socket && strlen(options->socket) >= sizeof(config->socket))
 		return bad_usage("--socket takes a path of at most 99 characters, not ", options->socket);

@@ -23,8 +23,6 @@
 #define WP_ENOMEM 12
 
 #define WP_NO_SLOT UINT16_MAX
-#define WP_MAX_IN_FLIGHT 16384u /* so that 2 x this stays below WP_NO_SLOT */
-#define WP_MAX_TABLE 65536u /* sessions, buffers: the index is 16 bits of the id */
 
 /* ---- Statistics ------------------------------------------------------------------------------ */
 

@@ -19,6 +19,10 @@
 struct wp_provider;
 struct wp_channel;
 
+/* The most that the core can count; it takes more for that. */
+#define WP_MAX_IN_FLIGHT 16384u /* twice as many slots have indices of 16 bits, and one means none */
+#define WP_MAX_TABLE 65536u /* sessions, buffers: the index is 16 bits of the id */
+
 /* Limits. Zero means the default, which wp_provider_create fills in. */
 struct wp_limits {
 	uint32_t max_in_flight; /* requests on a channel, 256; CANCELs come on top */

@@ -77,6 +77,10 @@ static void test_bad_values_are_errors(void **state)
 		"[limits]\nbytes = 18446744073709551615G\n",
 		"[limits]\nclients = 5000000000\n",
 		"[limits]\nclients =\n",
+		"[limits]\nin_flight = 16385\n",
+		"[limits]\nsessions = 65537\n",
+		"[limits]\nbuffers = 65537\n",
+		"[limits]\nbuffer_size = 65M\n",
 		"[trust]\nvmm_uids = root\n",
 		"[trust]\nvmm_uids = 1;2\n",
 	};
@@ -84,6 +88,41 @@ static void test_bad_values_are_errors(void **state)
 	(void)state;
 	for (unsigned int i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_int_equal(load(bad[i]), -EINVAL);
+}
+
+static void test_the_largest_limits_are_taken(void **state)
+{
+	(void)state;
+	assert_int_equal(load("[limits]\nin_flight = 16K\nsessions = 64K\nbuffers = 64K\nbuffer_size = 64M\n"
+			      "clients = 4294967295\nbytes = 1000G\n"),
+			 0);
+	assert_int_equal(config.provider.max_in_flight, 16384);
+	assert_int_equal(config.provider.max_sessions, 65536);
+	assert_int_equal(config.provider.max_buffer_size, 64 << 20);
+	assert_int_equal(config.max_clients, UINT32_MAX);
+}
+
+static void test_a_limit_of_0_means_the_built_in_value(void **state)
+{
+	struct hostd_config defaults;
+
+	(void)state;
+	config_defaults(&defaults);
+	assert_int_equal(
+		load("[limits]\nclients = 0\nregions = 0\nregion_bytes = 0\nin_flight = 7\nin_flight = 0\n"),
+		0);
+	assert_int_equal(config.max_clients, defaults.max_clients);
+	assert_int_equal(config.max_regions, defaults.max_regions);
+	assert_int_equal(config.max_region_bytes, defaults.max_region_bytes);
+	assert_int_equal(config.provider.max_in_flight, 0); /* which the provider fills in */
+}
+
+static void test_what_cannot_be_read_is_told_apart(void **state)
+{
+	(void)state;
+	config_defaults(&config);
+	assert_int_equal(config_load(&config, "/dev/null/hostd.conf"), -ENOTDIR);
+	assert_int_equal(config_load(&config, "/"), -EIO); /* opened, but no file */
 }
 
 static void test_a_missing_file_is_told_apart(void **state)
@@ -100,6 +139,9 @@ int main(void)
 		cmocka_unit_test(test_defaults_stay),
 		cmocka_unit_test(test_what_is_unknown_is_an_error),
 		cmocka_unit_test(test_bad_values_are_errors),
+		cmocka_unit_test(test_the_largest_limits_are_taken),
+		cmocka_unit_test(test_a_limit_of_0_means_the_built_in_value),
+		cmocka_unit_test(test_what_cannot_be_read_is_told_apart),
 		cmocka_unit_test(test_a_missing_file_is_told_apart),
 	};
 
