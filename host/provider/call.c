@@ -146,6 +146,42 @@ static void end(struct wp_channel *channel, struct wp_slot *slot, enum winapi_st
 		wp_session_finish(channel, session);
 }
 
+/*
+ * Work goes to the platform a few items of each channel at a time, and the platform takes what it has in order: so
+ * channels take turns, however many calls one of them has. Under the lock. True: it is this one's turn already.
+ */
+static bool queue_up(struct wp_channel *channel, struct wp_slot *slot)
+{
+	if (channel->work_out < WP_WORK_SHARE) {
+		channel->work_out++;
+		return true;
+	}
+	slot->next_work = WP_NO_SLOT;
+	if (channel->first_work == WP_NO_SLOT)
+		channel->first_work = slot->index;
+	else
+		channel->slot[channel->last_work].next_work = slot->index;
+	channel->last_work = slot->index;
+	return false;
+}
+
+/* An item came back from the platform: the next one's turn. */
+static void pass_turn(struct wp_channel *channel)
+{
+	struct wp_slot *next = NULL;
+
+	wp_lock(&channel->lock);
+	if (channel->first_work == WP_NO_SLOT) {
+		channel->work_out--;
+	} else {
+		next = &channel->slot[channel->first_work];
+		channel->first_work = next->next_work;
+	}
+	wp_unlock(&channel->lock);
+	if (next)
+		wp_work_queue(&next->work);
+}
+
 static void run(struct wp_work *work)
 {
 	struct wp_slot *slot = slot_of(work);
@@ -159,11 +195,14 @@ static void run(struct wp_work *work)
 			status = slot->method->run(call);
 		end(channel, slot, status);
 	}
+	pass_turn(channel);
 	wp_channel_put(channel);
 }
 
 static void run_later(struct wp_channel *channel, struct wp_slot *slot)
 {
+	bool now;
+
 	slot->work.run = run;
 	wp_atomic_add64(&channel->references, 1);
 	wp_lock(&channel->lock);
@@ -171,8 +210,10 @@ static void run_later(struct wp_channel *channel, struct wp_slot *slot)
 	slot->state = WP_SLOT_QUEUED;
 	slot->work_pending = true;
 	hold(slot);
+	now = queue_up(channel, slot);
 	wp_unlock(&channel->lock);
-	wp_work_queue(&slot->work);
+	if (now)
+		wp_work_queue(&slot->work);
 }
 
 /* ---- Stop ------------------------------------------------------------------------------------ */

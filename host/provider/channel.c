@@ -64,6 +64,7 @@ struct wp_channel *wp_channel_open(struct wp_provider *provider, const struct wp
 	channel->identity = *identity;
 	channel->references = 1;
 	channel->first_reply = WP_NO_SLOT;
+	channel->first_work = WP_NO_SLOT;
 	memset(channel->bucket, 0xff, (channel->bucket_mask + 1) * sizeof(*channel->bucket));
 	for (uint32_t i = channel->slot_count; i; i--)
 		channel->free[channel->free_count++] = (uint16_t)(i - 1);

@@ -24,6 +24,9 @@
 
 #define WP_NO_SLOT UINT16_MAX
 
+/* Calls of one channel that the platform has at a time: as many as it has workers, so that a guest alone keeps all busy. */
+#define WP_WORK_SHARE 4u
+
 /* ---- Statistics ------------------------------------------------------------------------------ */
 
 struct wp_counters {
@@ -144,7 +147,7 @@ struct wp_session {
 /* ---- Slots ----------------------------------------------------------------------------------- */
 
 enum wp_slot_state {
-	WP_SLOT_QUEUED, /* handed to wp_work_queue, no worker has begun */
+	WP_SLOT_QUEUED, /* for wp_work_queue, no worker has begun */
 	WP_SLOT_RUNNING, /* a worker runs the call */
 	WP_SLOT_CLOSING, /* SESSION_CLOSE, waits for calls to end */
 	WP_SLOT_REPLY, /* answered; the reply waits for room */
@@ -171,8 +174,9 @@ struct wp_slot {
 	uint16_t index;
 	uint16_t next_by_id; /* parked: in the index of ids */
 	uint16_t next_reply; /* WP_SLOT_REPLY: in the queue */
+	uint16_t next_work; /* among those that wait for a turn */
 	uint8_t state; /* parked: enum wp_slot_state */
-	bool work_pending; /* the work item hasn't come back from the platform */
+	bool work_pending; /* the work item waits, or hasn't come back from the platform */
 	struct wp_call call;
 };
 /* The spare slot, which serves most calls, starts on a line; so does all that is copied in it. */
@@ -210,6 +214,9 @@ struct wp_channel {
 	bool closed;
 	uint16_t first_reply; /* those that wait for room, in order */
 	uint16_t last_reply;
+	uint32_t work_out; /* work items at the platform, WP_WORK_SHARE at most */
+	uint16_t first_work; /* those that wait for one of these to come back, in order */
+	uint16_t last_work;
 	uint32_t free_count;
 	uint16_t *free; /* a stack of indices */
 	uint16_t *bucket; /* by request id: the first parked slot */

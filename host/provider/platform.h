@@ -21,7 +21,8 @@ void *wp_alloc(size_t size);
 void wp_free(void *p); /* NULL is fine */
 
 /*
- * A lock held for short, bounded sections without calls out of the core but wp_transport_ops.complete.
+ * A lock held for short, bounded sections without calls out of the core but wp_transport_ops.complete
+ * and .publish.
  * Not recursive. On Windows a spin lock, so nothing under it may sleep or touch pageable memory.
  */
 struct wp_lock {

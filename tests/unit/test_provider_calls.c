@@ -570,6 +570,49 @@ static void buffer_used_two_times_is_busy_until_both_end(void **state)
 	assert_int_equal(guest_unregister(&guest, handle), WINAPI_STATUS_OK);
 }
 
+/* A guest with many calls doesn't keep another's waiting for all of them. */
+static void channels_take_turns(void **state)
+{
+	static struct guest other;
+	struct message theirs;
+	uint64_t ids[20], theirs_handle;
+
+	(void)state;
+	for (unsigned int i = 0; i < 20; i++)
+		ids[i] = start_large(0);
+	guest_start_beside(&other, guest.provider);
+	guest_hello(&other);
+	other.session = guest_open_session(&other);
+	guest_gpadl(&other, 1, &(struct wp_segment){ memory, SIZE / 2 }, 1);
+	theirs_handle = guest_register(&other, 1, SIZE / 2, WINAPI_ACCESS_BOTH);
+	message_call(&other, &theirs, WINAPI_API_BUFFER_TEST, WINAPI_BUFFER_TEST_READ, &(uint64_t){ 0 }, 8);
+	message_buffer(&theirs, theirs_handle, 0, SIZE / 2, WINAPI_ACCESS_READ);
+	assert_int_equal(guest_send(&other, &theirs), WP_PACKET_TAKEN);
+	for (unsigned int i = 0; i < 5; i++) /* as many of the first as the platform may have, and this one */
+		assert_true(steps_run_one());
+	assert_int_equal(guest_got(&other, &theirs), WINAPI_STATUS_OK);
+	assert_int_equal(status_for(ids[3]), WINAPI_STATUS_OK);
+	assert_int_equal(status_for(ids[4]), -1);
+	steps_run_all();
+	for (unsigned int i = 0; i < 20; i++)
+		assert_int_equal(status_for(ids[i]), WINAPI_STATUS_OK);
+	guest_end_beside(&other);
+}
+
+/* Those that wait for a turn end like those that wait for a worker. */
+static void waiting_for_a_turn_is_no_shelter(void **state)
+{
+	uint64_t ids[20];
+
+	(void)state;
+	for (unsigned int i = 0; i < 20; i++)
+		ids[i] = start_large(0);
+	assert_int_equal(guest_cancel(&guest, ids[10]), WINAPI_STATUS_OK);
+	assert_int_equal(status_for(ids[10]), WINAPI_STATUS_CANCELED);
+	assert_int_equal(steps_queued(), 4);
+	/* And the channel closes with all of them. */
+}
+
 /* ---- Cancel ---------------------------------------------------------------------------------- */
 
 static void cancel_of_a_queued_call_answers_it_at_once(void **state)
@@ -840,6 +883,8 @@ int main(void)
 		cmocka_unit_test(inline_work_is_configurable),
 		WITH(duplicate_ids_are_refused),
 		WITH(busy_buffers_stay),
+		WITH(channels_take_turns),
+		WITH(waiting_for_a_turn_is_no_shelter),
 		WITH(buffer_used_two_times_is_busy_until_both_end),
 		WITH(cancel_of_a_queued_call_answers_it_at_once),
 		WITH(cancel_of_a_running_call_stops_it),
