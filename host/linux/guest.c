@@ -419,8 +419,10 @@ static int on_state(struct guest *guest, struct incoming *in)
 {
 	struct vmbus_user_state state;
 
-	if (guest->server || in->header.size < sizeof(state))
+	if (guest->server)
 		return -EPROTO;
+	if (in->header.size < sizeof(state))
+		return refuse(guest, -EPROTO, "malformed STATE");
 	memcpy(&state, in->payload, sizeof(state));
 	if (state.magic != VMBUS_USER_MAGIC)
 		return refuse(guest, -EPROTO, "not a vmbus-user front-end");

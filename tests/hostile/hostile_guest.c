@@ -753,22 +753,15 @@ static bool buffers_without_end(void)
 	return reply.status == WINAPI_STATUS_LIMIT_BUFFERS && still_works();
 }
 
-static bool refused(uint32_t bus_version, uint32_t entry_count, uint32_t kind)
+static bool refused(const void *state, uint32_t size)
 {
-	struct {
-		struct vmbus_user_state state;
-		struct vmbus_user_entry entry;
-	} m = { { .magic = VMBUS_USER_MAGIC,
-		  .version = VMBUS_USER_VERSION,
-		  .bus_version = bus_version,
-		  .entry_count = entry_count },
-		{ .kind = kind, .relid = 1 } };
 	struct vmbus_user_refused refusal = { 0 };
 	struct raw_record record;
 	bool good;
 
+	raw_end(&g);
 	good = raw_start(&g, path, RAW_CONNECTED);
-	raw_send(&g, VMBUS_USER_STATE, &m, (uint32_t)(sizeof(m.state) + entry_count * sizeof(m.entry)), -1);
+	raw_send(&g, VMBUS_USER_STATE, state, size, -1);
 	good = good && raw_receive(&g, VMBUS_USER_REFUSED, &record);
 	if (good)
 		memcpy(&refusal, record.payload, sizeof(refusal));
@@ -778,17 +771,23 @@ static bool refused(uint32_t bus_version, uint32_t entry_count, uint32_t kind)
 /* The front-end must learn why, as its guest can't be served by the next of that kind either. */
 static bool states_to_refuse(void)
 {
-	bool good = true;
+	struct {
+		struct vmbus_user_state state;
+		struct vmbus_user_entry entry;
+	} m = { { .magic = VMBUS_USER_MAGIC, .version = VMBUS_USER_VERSION, .bus_version = 0x70000 },
+		{ .kind = VMBUS_USER_ENTRY_RELID, .relid = 0 } };
+	bool good;
 
 	if (over_kmcl) {
 		skip = "the stand-in says READY when the driver makes its offer";
 		return true;
 	}
-	for (int i = 0; i < 3; i++) {
-		raw_end(&g);
-		good = good && refused(i == 0 ? 0x70000 : VMBUS_VERSION_5_3, i > 0, i == 1 ? 77 : 0);
-	}
-	return good;
+	good = refused(&m, sizeof(m.state) - 1) && refused(&m, sizeof(m.state));
+	m.state.bus_version = VMBUS_VERSION_5_3;
+	m.state.entry_count = 1;
+	good = good && refused(&m, sizeof(m));
+	m.entry = (struct vmbus_user_entry){ .kind = 77, .relid = 1 };
+	return good && refused(&m, sizeof(m));
 }
 
 /* ---- Reserved fields ------------------------------------------------------------------------------------------ */
