@@ -334,21 +334,22 @@ static void get(struct raw_guest *g, uint32_t at, void *out, uint32_t size)
 		((uint8_t *)out)[i] = g->down_data[(g->down_read + at + i) % RING_DATA];
 }
 
-/* Polls: the socket too, as a rescind ends the wait. */
+static bool reply_there(const struct raw_guest *g)
+{
+	return VMBUS_RING_LOAD(&g->down->write_index) != g->down_read;
+}
+
+/* Polls: the socket too, as a rescind ends the wait; but what the host sent before it counts. */
 static bool wait_reply(struct raw_guest *g)
 {
-	for (int ms = 0; ms < PATIENCE_MS; ms++) {
+	for (int ms = 0; ms < PATIENCE_MS && !reply_there(g); ms++) {
 		struct pollfd p = { .fd = g->socket, .events = POLLIN };
 		struct raw_record record;
 
-		if (VMBUS_RING_LOAD(&g->down->write_index) != g->down_read)
-			return true;
-		if (poll(&p, 1, 1) == 1 && !receive_any(g, &record))
-			return false;
-		if (g->rescinded)
-			return false;
+		if ((poll(&p, 1, 1) == 1 && !receive_any(g, &record)) || g->rescinded)
+			break;
 	}
-	return false;
+	return reply_there(g);
 }
 
 bool raw_reply(struct raw_guest *g, struct winapi_msg_header *header, void *data, uint32_t room)
