@@ -8,7 +8,7 @@
  *        hostile_guest --kmcl PATH
  *
  * --kmcl: KMCL hides a packet's transaction id and flags from the provider behind it, which thus can't judge them and
- * serves the guest on.
+ * serves the guest on. What the stand-in for KMCL does on its own, with vmbus-user's records, is left out there.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -699,6 +699,10 @@ static bool holes_punched_mid_call(void)
 /* Whoever ends a call on another thread of the host sets a flag in a page that has just gone, or not yet come. */
 static bool event_flags_come_and_go(void)
 {
+	if (over_kmcl) {
+		skip = "the stand-in takes a region away after its turn, and the guest doesn't wait for that";
+		return true;
+	}
 	return raw_churn_event_flags(&g, 2000) && still_works();
 }
 
