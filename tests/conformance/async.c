@@ -212,7 +212,7 @@ static const char *cancel_ends_a_call_once(struct context *c)
 	EXPECT(winapi_complete(c->handle, &done, 1, 60000) == 1);
 	EXPECT(done.user_data == 42 && done.result == -ECANCELED && done.status == WINAPI_STATUS_CANCELED);
 	EXPECT(winapi_complete(c->handle, &done, 1, 0) == 0);
-	EXPECT(winapi_buffer_free(l.ref.buffer) == 0);
+	EXPECT(winapi_buffer_free(l.ref[0].buffer) == 0);
 	return NULL;
 }
 

@@ -138,7 +138,7 @@ static const char *a_timeout_ends_the_call(struct context *c)
 	/* The buffer is in use until the host's word comes, and then free. */
 	for (int i = 0; i < 3000; i++) {
 		EXPECT(winapi_echo(c->handle, in, out, 4) == 0);
-		err = winapi_buffer_free(l.ref.buffer);
+		err = winapi_buffer_free(l.ref[0].buffer);
 		EXPECT(err == 0 || err == -EBUSY);
 		if (!err)
 			return NULL;

@@ -222,10 +222,10 @@ static const char *a_busy_buffer_stays(struct context *c)
 	if (wrong)
 		return wrong;
 	EXPECT(winapi_submit(c->handle, &l.call, 1) == 1);
-	EXPECT(winapi_buffer_free(l.ref.buffer) == -EBUSY);
+	EXPECT(winapi_buffer_free(l.ref[0].buffer) == -EBUSY);
 	EXPECT(winapi_cancel(c->handle, 0) == 0);
 	EXPECT(winapi_complete(c->handle, &done, 1, 60000) == 1);
-	EXPECT(winapi_buffer_free(l.ref.buffer) == 0);
+	EXPECT(winapi_buffer_free(l.ref[0].buffer) == 0);
 	return NULL;
 }
 

@@ -65,7 +65,7 @@ static inline struct winapi_call echo_call(const void *in, uint32_t size, void *
 
 /* A call that keeps the host busy for long, unless it is told to stop. */
 struct long_call {
-	struct winapi_buffer_ref ref;
+	struct winapi_buffer_ref ref[WINAPI_BUFFERS_MAX]; /* of one buffer */
 	struct winapi_perf_throughput_request request;
 	struct winapi_perf_throughput_reply reply;
 	struct winapi_call call;

@@ -33,9 +33,11 @@ const char *long_call_init(struct long_call *l, struct winapi *handle)
 	const uint64_t size = 16 << 20;
 
 	memset(l, 0, sizeof(*l));
-	EXPECT(winapi_buffer_alloc(handle, size, WINAPI_HOST_READS, &l->ref.buffer) == 0);
-	l->ref.length = size;
-	l->ref.access = WINAPI_HOST_READS;
+	EXPECT(winapi_buffer_alloc(handle, size, WINAPI_HOST_READS, &l->ref[0].buffer) == 0);
+	for (unsigned int i = 0; i < WINAPI_BUFFERS_MAX; i++)
+		l->ref[i] = (struct winapi_buffer_ref){ .buffer = l->ref[0].buffer,
+							.length = size,
+							.access = WINAPI_HOST_READS };
 	l->request.op = WINAPI_PERF_READ;
 	l->request.iterations = WINAPI_PERF_MAX_ITERATIONS;
 	l->call = (struct winapi_call)WINAPI_CALL_INIT;
@@ -45,8 +47,8 @@ const char *long_call_init(struct long_call *l, struct winapi *handle)
 	l->call.in_size = sizeof(l->request);
 	l->call.out = &l->reply;
 	l->call.out_capacity = sizeof(l->reply);
-	l->call.buffers = &l->ref;
-	l->call.buffer_count = 1;
+	l->call.buffers = l->ref;
+	l->call.buffer_count = WINAPI_BUFFERS_MAX;
 	return NULL;
 }
 

@@ -195,8 +195,9 @@ static const char *close_ends_calls(struct context *c)
 		victims[i].handle = handle;
 		victims[i].thread = 0;
 		victims[i].l.call.timeout_ms = WINAPI_TIMEOUT_INFINITE;
-		EXPECT(pthread_create(&threads[i], NULL, call_for_long, &victims[i]) == 0);
 	}
+	for (int i = 0; i < 4; i++)
+		EXPECT(pthread_create(&threads[i], NULL, call_for_long, &victims[i]) == 0);
 	for (int i = 0; i < 4; i++)
 		await_sleep(&victims[i].thread);
 	winapi_close(handle);
