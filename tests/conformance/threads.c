@@ -142,7 +142,10 @@ static const char *async_beside_sync(struct context *c)
 	return NULL;
 }
 
-/* Until a thread, which stores its number and then does nothing but call, is inside its call, and asleep there. */
+/*
+ * Until a thread, which stores its number and then does nothing but call, is inside its call, and asleep there; a driver
+ * may see to it that only a kill wakes it.
+ */
 static void await_sleep(const pid_t *thread)
 {
 	char path[64], line[256] = "";
@@ -158,7 +161,7 @@ static void await_sleep(const pid_t *thread)
 
 		if (stat)
 			fclose(stat);
-		if (!there || (state && state[2] == 'S'))
+		if (!there || (state && strchr("SD", state[2])))
 			return;
 		usleep(1000);
 	}
