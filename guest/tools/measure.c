@@ -30,13 +30,12 @@ static int echo(struct winapi *handle, const uint8_t *in, uint8_t *out, uint32_t
 int measure_latency(struct winapi *handle, uint32_t size, uint64_t calls, struct latency *latency)
 {
 	uint8_t in[WINAPI_INLINE_MAX], out[WINAPI_INLINE_MAX];
-	struct progress progress;
 	uint64_t begin, end = 0, started, host;
 	int err = 0;
 
 	samples_init(&latency->round_trip, calls);
 	samples_init(&latency->host, calls);
-	progress_begin(&progress, "round trips", calls);
+	progress_begin("round trips", calls);
 	for (uint64_t i = 0; i < WARM_UP && !err; i++)
 		err = echo(handle, in, out, 0, &host);
 	started = tool_clock_ns();
@@ -49,10 +48,9 @@ int measure_latency(struct winapi *handle, uint32_t size, uint64_t calls, struct
 			err = -EILSEQ;
 		samples_add(&latency->round_trip, end - begin);
 		samples_add(&latency->host, host);
-		if (i % 1024 == 0)
-			progress_update(&progress, i);
+		progress_update(i);
 	}
-	progress_end(&progress);
+	progress_end();
 	latency->calls_per_second = end > started ? (double)calls * 1e9 / (double)(end - started) : 0;
 	samples_sort(&latency->round_trip);
 	samples_sort(&latency->host);
@@ -128,7 +126,6 @@ int measure_in_flight(struct winapi *handle, uint32_t size, uint64_t calls, uint
 {
 	struct flight *flights = calloc(in_flight, sizeof(*flights));
 	uint32_t *idle = calloc(in_flight, sizeof(*idle)), idle_count = in_flight;
-	struct progress progress;
 	uint64_t left = calls, started;
 	int err = flights && idle ? 0 : -ENOMEM;
 
@@ -138,16 +135,16 @@ int measure_in_flight(struct winapi *handle, uint32_t size, uint64_t calls, uint
 		idle[i] = i;
 		winapi_pattern_fill(flights[i].in, size, i);
 	}
-	progress_begin(&progress, "calls", calls);
+	progress_begin("calls", calls);
 	started = tool_clock_ns();
 	while (!err && (left || idle_count < in_flight)) {
 		err = fill(handle, flights, idle, &idle_count, &left, size);
 		if (!err && idle_count < in_flight)
 			err = collect(handle, flights, idle, &idle_count, size, &latency->round_trip);
-		progress_update(&progress, calls - left);
+		progress_update(calls - left);
 	}
 	latency->calls_per_second = (double)calls * 1e9 / (double)(tool_clock_ns() - started);
-	progress_end(&progress);
+	progress_end();
 	samples_sort(&latency->round_trip);
 	free(flights);
 	free(idle);
@@ -233,6 +230,7 @@ static int one_mode(struct winapi *handle, enum winapi_perf_mode mode, const str
 	if (!err)
 		err = winapi_perf_throughput(handle, mode, (uint32_t)passes, refs, count, &result);
 	*gbps = !err && result.host_ns ? (double)result.bytes / (double)result.host_ns : 0;
+	progress_add(1);
 	return err;
 }
 

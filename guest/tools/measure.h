@@ -23,7 +23,8 @@ void latency_print(const struct latency *latency);
 void latency_print_histogram(const struct latency *latency);
 json_t *latency_json(const struct latency *latency);
 
-/* How fast the host reads, writes and copies shared buffers of a size, in GB/s. */
+/* How fast the host reads, writes and copies shared buffers of a size, in GB/s; each is a step of progress. */
+#define THROUGHPUT_STEPS 3u
 struct throughput {
 	uint64_t size;
 	double read;

@@ -33,6 +33,7 @@ struct client {
 
 static void check(struct client *c, bool good, const char *name, int err)
 {
+	progress_end();
 	c->passed += good;
 	c->failed += !good;
 	json_array_append_new(c->checks, json_pack("{s:s,s:b}", "name", name, "passed", good));
@@ -106,9 +107,12 @@ static uint8_t *data_of(const struct shared *s, unsigned int i)
 static void test_write(struct client *c, struct shared *s, const char *what)
 {
 	char name[128];
-	int err = winapi_buffer_test_write(c->handle, s->ref, s->count, 42);
-	bool good = !err;
+	bool good;
+	int err;
 
+	progress_begin(what, 0);
+	err = winapi_buffer_test_write(c->handle, s->ref, s->count, 42);
+	good = !err;
 	for (unsigned int i = 0; i < s->count && good; i++)
 		good = winapi_pattern_verify(data_of(s, i), s->size, 42) == UINT64_MAX;
 	snprintf(name, sizeof(name), "WRITE %s: the guest finds the host's pattern", what);
@@ -122,6 +126,7 @@ static void test_read(struct client *c, struct shared *s, const char *what)
 	bool good;
 	int err;
 
+	progress_begin(what, 0);
 	for (unsigned int i = 0; i < s->count; i++)
 		winapi_pattern_fill(data_of(s, i), s->size, 1000 + i);
 	err = winapi_buffer_test_read(c->handle, s->ref, s->count, crc);
@@ -139,6 +144,7 @@ static void test_verify(struct client *c, struct shared *s, const char *what)
 	bool good;
 	int err;
 
+	progress_begin(what, 0);
 	for (unsigned int i = 0; i < s->count; i++)
 		winapi_pattern_fill(data_of(s, i), s->size, 7);
 	data_of(s, s->count - 1)[planted] ^= 1;
@@ -159,9 +165,11 @@ static void test_buffers(struct client *c)
 	heading(c, "Buffers");
 	for (unsigned int i = 0; i < sizeof(sizes) / sizeof(sizes[0]) - c->quick; i++) {
 		for (unsigned int count = 1; count <= WINAPI_BUFFERS_MAX; count += 7) {
-			int err = share(c, &s, count, sizes[i]);
+			int err;
 
 			snprintf(what, sizeof(what), "%u x %s", count, tool_size(sizes[i]));
+			progress_begin(what, 0);
+			err = share(c, &s, count, sizes[i]);
 			if (err) {
 				check(c, false, what, err);
 			} else {
@@ -200,7 +208,9 @@ static void perf_throughput(struct client *c)
 	for (uint64_t size = 4 << 10; size <= most && !err; size *= 4) {
 		struct throughput t;
 
+		progress_begin("throughput", THROUGHPUT_STEPS);
 		err = measure_throughput(c->handle, size, &t);
+		progress_end();
 		if (!err && !c->json)
 			throughput_print(&t);
 		if (!err)
@@ -316,7 +326,7 @@ int main(int argc, char **argv)
 	struct options o = { 0 };
 	int status;
 
-	tool_name = "test_client";
+	tool_begin("test_client");
 	parse(argc, argv, &o);
 	c.quick = o.quick;
 	c.json = o.json;

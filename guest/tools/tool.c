@@ -2,25 +2,54 @@
 #include "tool.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-const char *tool_name = "winapi";
+static const char *tool_name = "tool";
 
 int tool_fail(int status, const char *format, ...)
 {
 	va_list arguments;
 
+	progress_end();
 	fprintf(stderr, "%s: ", tool_name);
 	va_start(arguments, format);
 	vfprintf(stderr, format, arguments);
 	va_end(arguments);
 	fputc('\n', stderr);
 	return status;
+}
+
+int tool_flush(void)
+{
+	static bool said;
+	int err = fflush(stdout) ? errno : 0;
+
+	if (!err && !ferror(stdout))
+		return TOOL_OK;
+	if (!said) /* an earlier write's errno is lost */
+		tool_fail(TOOL_FAILED, "standard output: %s",
+			  err ? strerror(err) : "what was printed couldn't be written");
+	said = true;
+	return TOOL_FAILED;
+}
+
+static void flush_at_exit(void)
+{
+	if (tool_flush())
+		_exit(TOOL_FAILED); /* exit() has its status already */
+}
+
+void tool_begin(const char *name)
+{
+	tool_name = name;
+	atexit(flush_at_exit);
 }
 
 struct winapi *tool_open(const char *uri, uint32_t ring_size, uint32_t poll)
@@ -31,7 +60,9 @@ struct winapi *tool_open(const char *uri, uint32_t ring_size, uint32_t poll)
 
 	options.ring_size = ring_size;
 	options.poll = poll;
+	progress_begin("waiting for the host", 0);
 	err = winapi_open(&handle, uri, &options);
+	progress_end();
 	if (err)
 		exit(tool_fail(err == -EINVAL ? TOOL_USAGE : TOOL_NO_HOST, "%s", winapi_error_message()));
 	return handle;
@@ -106,29 +137,101 @@ uint64_t tool_clock_ns(void)
 
 /* ---- Progress ------------------------------------------------------------------------------------------ */
 
-#define PROGRESS_AFTER_NS 1000000000ull
 #define PROGRESS_EVERY_NS 200000000ull
+#define PROGRESS_FIRST 5 /* so many of these after the beginning */
 
-void progress_begin(struct progress *progress, const char *what, uint64_t total)
+static struct {
+	const char *what;
+	uint64_t total;
+	uint64_t begun_ns;
+	_Atomic uint64_t done;
+	bool running;
+	bool stop; /* under lock, as what follows */
+	bool shown;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+} progress = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void progress_show(void)
 {
-	*progress = (struct progress){ .what = what, .total = total, .begun_ns = tool_clock_ns() };
+	uint64_t done = atomic_load_explicit(&progress.done, memory_order_relaxed);
+	uint64_t seconds = (tool_clock_ns() - progress.begun_ns) / 1000000000u;
+
+	if (progress.total)
+		fprintf(stderr, "\r%s: %3u %%, %llu s", progress.what,
+			(unsigned int)(100.0 * (double)done / (double)progress.total),
+			(unsigned long long)seconds);
+	else
+		fprintf(stderr, "\r%s: %llu s", progress.what, (unsigned long long)seconds);
+	progress.shown = true;
 }
 
-void progress_update(struct progress *progress, uint64_t done)
+static void *progress_run(void *unused)
 {
-	uint64_t now = tool_clock_ns();
+	uint64_t next = progress.begun_ns + PROGRESS_FIRST * PROGRESS_EVERY_NS;
 
-	if (now - progress->begun_ns < PROGRESS_AFTER_NS || now - progress->shown_ns < PROGRESS_EVERY_NS ||
-	    !isatty(STDERR_FILENO))
+	(void)unused;
+	pthread_mutex_lock(&progress.lock);
+	while (!progress.stop) {
+		struct timespec t = { (time_t)(next / 1000000000u), (long)(next % 1000000000u) };
+
+		if (pthread_cond_timedwait(&progress.changed, &progress.lock, &t) != ETIMEDOUT)
+			continue;
+		progress_show();
+		next = tool_clock_ns() + PROGRESS_EVERY_NS;
+	}
+	pthread_mutex_unlock(&progress.lock);
+	return NULL;
+}
+
+static void init_changed(void)
+{
+	pthread_condattr_t monotonic;
+
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&progress.changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+}
+
+void progress_begin(const char *what, uint64_t total)
+{
+	progress_end();
+	atomic_store_explicit(&progress.done, 0, memory_order_relaxed);
+	if (!isatty(STDERR_FILENO))
 		return;
-	progress->shown_ns = now;
-	fprintf(stderr, "\r%s: %3u %%", progress->what,
-		(unsigned int)(progress->total ? 100 * done / progress->total : 0));
+	progress.what = what;
+	progress.total = total;
+	progress.begun_ns = tool_clock_ns();
+	progress.stop = false;
+	progress.shown = false;
+	init_changed();
+	progress.running = !pthread_create(&progress.thread, NULL, progress_run, NULL);
 }
 
-void progress_end(struct progress *progress)
+void progress_update(uint64_t done)
 {
-	if (progress->shown_ns)
+	atomic_store_explicit(&progress.done, done, memory_order_relaxed);
+}
+
+void progress_add(uint64_t done)
+{
+	atomic_fetch_add_explicit(&progress.done, done, memory_order_relaxed);
+}
+
+void progress_end(void)
+{
+	if (!progress.running)
+		return;
+	pthread_mutex_lock(&progress.lock);
+	progress.stop = true;
+	pthread_cond_signal(&progress.changed);
+	pthread_mutex_unlock(&progress.lock);
+	pthread_join(progress.thread, NULL);
+	pthread_cond_destroy(&progress.changed);
+	progress.running = false;
+	if (progress.shown)
 		fputs("\r\033[K", stderr);
 }
 

@@ -16,8 +16,13 @@ enum {
 	TOOL_NO_HOST = 3,
 };
 
-extern const char *tool_name; /* in front of messages */
-
+/*
+ * First in main: the tool's name, which stands in front of messages; and at exit, what was printed but can't be written
+ * (a full disk) is an error.
+ */
+void tool_begin(const char *name);
+/* Writes out what was printed; 0, or TOOL_FAILED after saying why not. */
+int tool_flush(void);
 __attribute__((format(printf, 2, 3))) int tool_fail(int status, const char *format, ...);
 /* Opens, or says why not and exits with TOOL_NO_HOST (TOOL_USAGE for a bad URI or option). */
 struct winapi *tool_open(const char *uri, uint32_t ring_size, uint32_t poll);
@@ -29,16 +34,14 @@ const char *tool_size(uint64_t bytes);
 const char *tool_duration(double ns);
 uint64_t tool_clock_ns(void);
 
-/* A line on standard error that says how far something is, if that is a terminal and it takes long. */
-struct progress {
-	const char *what;
-	uint64_t total;
-	uint64_t begun_ns;
-	uint64_t shown_ns;
-};
-void progress_begin(struct progress *progress, const char *what, uint64_t total);
-void progress_update(struct progress *progress, uint64_t done);
-void progress_end(struct progress *progress);
+/*
+ * A line on standard error that says how far something is, if that is a terminal and it takes more than a second. A
+ * thread writes it, so it goes on while a call waits for the host. One at a time; tool_fail ends it.
+ */
+void progress_begin(const char *what, uint64_t total); /* total 0: only the time is shown */
+void progress_update(uint64_t done);
+void progress_add(uint64_t done);
+void progress_end(void);
 
 /* Raw samples, in ns: what percentiles come from. */
 struct samples {

@@ -151,6 +151,8 @@ static size_t read_all(char *data, size_t room)
 
 	if (got == room && getc(stdin) != EOF)
 		exit(tool_fail(TOOL_USAGE, "standard input is longer than the %zu bytes of a call", room));
+	if (ferror(stdin))
+		exit(tool_fail(TOOL_FAILED, "standard input: %s", strerror(errno)));
 	return got;
 }
 
@@ -167,12 +169,15 @@ static int command_echo(const struct options *o, const char *text)
 	else
 		memcpy(in, text, size);
 	handle = open_host(o);
+	progress_begin("echoes", o->count);
 	for (uint64_t i = 0; i < o->count; i++) {
 		if (winapi_echo(handle, in, out, (uint32_t)size))
 			return call_failed();
 		if (memcmp(in, out, size))
 			return tool_fail(TOOL_FAILED, "the echo came back with other bytes");
+		progress_update(i + 1);
 	}
+	progress_end();
 	if (o->json)
 		print_json(json_pack("{s:I,s:I}", "bytes", (json_int_t)size, "count", (json_int_t)o->count));
 	else
@@ -189,70 +194,94 @@ struct buffers {
 	uint64_t size;
 };
 
-static bool buffer_write(struct winapi *handle, struct buffers *b)
+/*
+ * Each returns NULL when all is right, else what isn't. Progress counts buffers: those that the guest has passed over,
+ * and those of the host's call.
+ */
+static const char *buffer_write(struct winapi *handle, struct buffers *b)
 {
+	progress_begin("write", 2 * b->count);
 	if (winapi_buffer_test_write(handle, b->ref, b->count, 1))
-		return false;
-	for (unsigned int i = 0; i < b->count; i++)
+		return winapi_error_message();
+	progress_add(b->count);
+	for (unsigned int i = 0; i < b->count; i++, progress_add(1))
 		if (winapi_pattern_verify(winapi_buffer_data(b->ref[i].buffer), b->size, 1) != UINT64_MAX)
-			return false;
-	return true;
+			return "the guest finds other bytes than the host's pattern";
+	return NULL;
 }
 
-static bool buffer_read(struct winapi *handle, struct buffers *b)
+static const char *buffer_read(struct winapi *handle, struct buffers *b)
 {
 	uint32_t crc[WINAPI_BUFFERS_MAX];
 
-	for (unsigned int i = 0; i < b->count; i++)
+	progress_begin("read", 3 * b->count);
+	for (unsigned int i = 0; i < b->count; i++, progress_add(1))
 		winapi_pattern_fill(winapi_buffer_data(b->ref[i].buffer), b->size, i);
 	if (winapi_buffer_test_read(handle, b->ref, b->count, crc))
-		return false;
-	for (unsigned int i = 0; i < b->count; i++)
+		return winapi_error_message();
+	progress_add(b->count);
+	for (unsigned int i = 0; i < b->count; i++, progress_add(1))
 		if (crc[i] != winapi_crc32c(winapi_buffer_data(b->ref[i].buffer), b->size))
-			return false;
-	return true;
+			return "the host's checksum isn't the guest's";
+	return NULL;
 }
 
-static bool buffer_verify(struct winapi *handle, struct buffers *b)
+static const char *buffer_verify(struct winapi *handle, struct buffers *b)
 {
 	uint64_t bad[WINAPI_BUFFERS_MAX];
 
-	for (unsigned int i = 0; i < b->count; i++) {
+	progress_begin("verify", 2 * b->count);
+	for (unsigned int i = 0; i < b->count; i++, progress_add(1)) {
 		uint8_t *data = winapi_buffer_data(b->ref[i].buffer);
 
 		winapi_pattern_fill(data, b->size, 3);
 		data[b->size / 2] ^= 0x10;
 	}
 	if (winapi_buffer_test_verify(handle, b->ref, b->count, 3, bad))
-		return false;
+		return winapi_error_message();
 	for (unsigned int i = 0; i < b->count; i++)
 		if (bad[i] != b->size / 2)
-			return false;
-	return true;
+			return "the host doesn't find the one wrong byte";
+	return NULL;
 }
 
 static int buffer_run(const struct options *o, struct winapi *handle, struct buffers *b, const char *name,
-		      bool (*run)(struct winapi *handle, struct buffers *b), json_t *document)
+		      const char *(*run)(struct winapi *handle, struct buffers *b), json_t *document)
 {
 	uint64_t begin, end;
-	bool good;
+	const char *wrong;
 
 	if (strcmp(o->method, "all") && strcmp(o->method, name))
 		return TOOL_OK;
 	begin = tool_clock_ns();
-	good = run(handle, b);
+	wrong = run(handle, b);
 	end = tool_clock_ns();
-	json_object_set_new(document, name, json_boolean(good));
+	progress_end();
+	json_object_set_new(document, name, json_boolean(!wrong));
 	if (!o->json)
 		printf("%-7s %u x %s: %s in %s, with the guest's own work\n", name, b->count,
-		       tool_size(b->size), good ? "right" : "WRONG", tool_duration((double)(end - begin)));
-	return good ? TOOL_OK : tool_fail(TOOL_FAILED, "%s: %s", name, winapi_error_message());
+		       tool_size(b->size), wrong ? "WRONG" : "right", tool_duration((double)(end - begin)));
+	return wrong ? tool_fail(TOOL_FAILED, "%s: %s", name, wrong) : TOOL_OK;
+}
+
+static int buffer_share(struct winapi *handle, struct buffers *b, unsigned int count)
+{
+	const uint32_t both = WINAPI_HOST_READS | WINAPI_HOST_WRITES;
+
+	progress_begin("sharing", count);
+	for (; b->count < count; b->count++, progress_add(1)) {
+		if (winapi_buffer_alloc(handle, b->size, both, &b->ref[b->count].buffer))
+			return call_failed();
+		b->ref[b->count].length = b->size;
+		b->ref[b->count].access = both;
+	}
+	progress_end();
+	return TOOL_OK;
 }
 
 static int command_buffer(const struct options *o)
 {
-	const uint32_t both = WINAPI_HOST_READS | WINAPI_HOST_WRITES;
-	json_t *document = json_object();
+	json_t *document;
 	struct winapi *handle;
 	struct buffers b = { .size = o->size ? o->size : 1 << 20 };
 	int status;
@@ -264,18 +293,18 @@ static int command_buffer(const struct options *o)
 	if (o->count > WINAPI_BUFFERS_MAX || b.size > WINAPI_BUFFER_SIZE_MAX)
 		return tool_fail(TOOL_USAGE, "at most %u buffers of at most 64 MiB", WINAPI_BUFFERS_MAX);
 	handle = open_host(o);
-	for (; b.count < o->count; b.count++) {
-		if (winapi_buffer_alloc(handle, b.size, both, &b.ref[b.count].buffer))
-			return call_failed();
-		b.ref[b.count].length = b.size;
-		b.ref[b.count].access = both;
-	}
+	status = buffer_share(handle, &b, (unsigned int)o->count);
+	if (status)
+		return status;
+	document = json_object();
 	status = buffer_run(o, handle, &b, "write", buffer_write, document);
 	status |= buffer_run(o, handle, &b, "read", buffer_read, document);
 	status |= buffer_run(o, handle, &b, "verify", buffer_verify, document);
 	winapi_close(handle);
 	if (o->json)
 		print_json(document);
+	else
+		json_decref(document);
 	return status;
 }
 
@@ -306,11 +335,13 @@ static int command_perf(const struct options *o)
 				 err == -EILSEQ	  ? "an echo came back with other bytes" :
 				 o->in_flight > 1 ? winapi_strerror(err) :
 						    winapi_error_message());
+	progress_begin("throughput", SIZES * THROUGHPUT_STEPS);
 	for (unsigned int i = 0; i < SIZES; i++) {
 		if (measure_throughput(handle, 4096ull << 2 * i, &throughput[i]))
 			return call_failed();
 		json_array_append_new(sizes, throughput_json(&throughput[i]));
 	}
+	progress_end();
 	winapi_close(handle);
 	if (o->json) {
 		print_json(json_pack("{s:I,s:I,s:o,s:o}", "bytes", (json_int_t)bytes, "in_flight",
@@ -389,8 +420,7 @@ static int stat_once(const struct options *o, struct winapi *handle)
 		apis_print(apis, count);
 		json_decref(document);
 	}
-	fflush(stdout);
-	return TOOL_OK;
+	return tool_flush();
 }
 
 static int command_stat(const struct options *o)
@@ -485,6 +515,7 @@ int main(int argc, char **argv)
 	const char *command, *argument = NULL;
 	int extra;
 
+	tool_begin("winapi");
 	parse(argc, argv, &o);
 	if (optind == argc)
 		return tool_fail(TOOL_USAGE, "which command? See winapi --help");

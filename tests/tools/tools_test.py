@@ -11,19 +11,9 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 
+from tap import check, finish, run, wait_for
+
 WINAPI, CLIENT, COMPLETION = sys.argv[1:4]
-results = []
-
-
-def run(*command, stdin=""):
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120)
-
-
-def check(name, good, detail=""):
-    results.append(good)
-    print("%s %d - %s" % ("ok" if good else "not ok", len(results), name), flush=True)
-    if not good:
-        print("# " + str(detail).replace("\n", "\n# "))
 
 
 def winapi(*arguments, stdin=""):
@@ -31,7 +21,6 @@ def winapi(*arguments, stdin=""):
 
 
 def main():
-    print("1..18")
     done = winapi("info")
     check("info names the provider and every API", done.returncode == 0 and "winapi-hostd" in done.stdout and
           all(name in done.stdout for name in ("introspection", "echo", "buffer test", "perf test")), done)
@@ -74,7 +63,7 @@ def main():
     check("the completion is sound", run("bash", "-n", COMPLETION).returncode == 0 and
           "buffer" in run("bash", "-c", ". %s; COMP_WORDS=(winapi b) COMP_CWORD=1; _winapi; echo ${COMPREPLY[@]}"
                           % COMPLETION).stdout)
-    return 0 if all(results) else 1
+    return finish()
 
 
 if __name__ == "__main__":
