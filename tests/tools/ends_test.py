@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 
-from tap import Held, check, daemon, finish, run
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tap import Held, check, daemon, finish, run  # noqa: E402
 
 WINAPI, CLIENT, SHIM = sys.argv[1:4]
 PRIVATE = ["--transport", "local:"]

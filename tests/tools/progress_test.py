@@ -13,7 +13,8 @@ import subprocess
 import sys
 import time
 
-from tap import PATIENCE, Held, check, finish
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tap import PATIENCE, Held, check, finish  # noqa: E402
 
 WINAPI, CLIENT, SHIM = sys.argv[1:4]
 

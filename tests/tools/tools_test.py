@@ -11,7 +11,8 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 
-from tap import check, finish, run, wait_for
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from tap import check, finish, run, wait_for  # noqa: E402
 
 WINAPI, CLIENT, COMPLETION = sys.argv[1:4]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the tests of the tools share: TAP, runs of a tool, and runs in which a call is held (see shim.c)."""
+"""What tests in Python share: TAP, runs of a program, and runs in which a call is held (see tests/tools/shim.c)."""
 import contextlib
 import os
 import subprocess
@@ -15,6 +15,11 @@ def check(name, good, detail=""):
     print("%s %d - %s" % ("ok" if good else "not ok", len(results), name), flush=True)
     if not good:
         print("# " + str(detail).replace("\n", "\n# "), flush=True)
+
+
+def skip(name, why):
+    results.append(True)
+    print("ok %d - %s # SKIP %s" % (len(results), name, why), flush=True)
 
 
 def finish():
