@@ -26,10 +26,10 @@
 	X(ACCESS_DENIED, 13, EACCES, 0xC0000022u, "the buffer isn't shared for that access") \
 	X(OUT_OF_BOUNDS, 14, ERANGE, 0xC0000004u, "offset and length pass the end of the buffer") \
 	X(BUFFER_BUSY, 15, EBUSY, 0xC0000043u, "a call still uses the buffer") \
-	X(LIMIT_IN_FLIGHT, 16, EAGAIN, 0xC00000CEu, "too many calls in flight") \
+	X(LIMIT_IN_FLIGHT, 16, EAGAIN, 0xC00000C1u, "too many calls in flight") \
 	X(LIMIT_BUFFERS, 17, ENOSPC, 0xC0000044u, "too many registered buffers") \
 	X(LIMIT_BYTES, 18, ENOSPC, 0xC0000044u, "too many registered bytes") \
-	X(LIMIT_SESSIONS, 19, EUSERS, 0xC0000044u, "too many sessions") \
+	X(LIMIT_SESSIONS, 19, EUSERS, 0xC00000CEu, "too many sessions") \
 	X(NO_MEMORY, 20, ENOMEM, 0xC000009Au, "the host is out of memory") \
 	X(TIMED_OUT, 21, ETIMEDOUT, 0xC00000B5u, "the call timed out on the host") \
 	X(CANCELED, 22, ECANCELED, 0xC0000120u, "the call was cancelled") \
