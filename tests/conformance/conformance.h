@@ -33,6 +33,7 @@ struct test_case {
 extern const struct test_case basic_cases[];
 extern const struct test_case async_cases[];
 extern const struct test_case buffer_cases[];
+extern const struct test_case size_cases[];
 extern const struct test_case thread_cases[];
 
 struct winapi *open_again(const struct context *c);

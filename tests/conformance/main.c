@@ -7,7 +7,8 @@
 
 #include "conformance.h"
 
-static const struct test_case *const groups[] = { basic_cases, async_cases, buffer_cases, thread_cases };
+static const struct test_case *const groups[] = { basic_cases, async_cases, buffer_cases, size_cases,
+						  thread_cases };
 
 const char *failure(const char *file, int line, const char *what)
 {
