@@ -124,6 +124,7 @@ WINAPI_ASSERT_SIZE(struct winapi_buffer_desc, 32);
 WINAPI_ASSERT_OFFSET(struct winapi_buffer_desc, offset, 8);
 WINAPI_ASSERT_OFFSET(struct winapi_buffer_desc, length, 16);
 WINAPI_ASSERT_OFFSET(struct winapi_buffer_desc, access, 24);
+WINAPI_ASSERT_OFFSET(struct winapi_buffer_desc, reserved, 28);
 
 /* The longest message: header, 8 descriptors, 3,072 bytes of inline data. */
 #define WINAPI_MAX_MESSAGE 3392u
@@ -147,6 +148,9 @@ struct winapi_hello_request {
 	uint64_t features;
 };
 WINAPI_ASSERT_SIZE(struct winapi_hello_request, 16);
+WINAPI_ASSERT_OFFSET(struct winapi_hello_request, max_version, 2);
+WINAPI_ASSERT_OFFSET(struct winapi_hello_request, reserved, 4);
+WINAPI_ASSERT_OFFSET(struct winapi_hello_request, features, 8);
 
 struct winapi_hello_reply {
 	uint16_t version; /* the one to use from now on */
@@ -164,8 +168,17 @@ struct winapi_hello_reply {
 	char provider[32]; /* name and version, NUL-terminated */
 };
 WINAPI_ASSERT_SIZE(struct winapi_hello_reply, 88);
+WINAPI_ASSERT_OFFSET(struct winapi_hello_reply, max_buffers_per_call, 2);
+WINAPI_ASSERT_OFFSET(struct winapi_hello_reply, max_in_flight, 4);
 WINAPI_ASSERT_OFFSET(struct winapi_hello_reply, features, 8);
+WINAPI_ASSERT_OFFSET(struct winapi_hello_reply, max_inline, 16);
+WINAPI_ASSERT_OFFSET(struct winapi_hello_reply, max_batch, 20);
+WINAPI_ASSERT_OFFSET(struct winapi_hello_reply, max_sessions, 24);
+WINAPI_ASSERT_OFFSET(struct winapi_hello_reply, max_chunks, 28);
+WINAPI_ASSERT_OFFSET(struct winapi_hello_reply, max_buffers, 32);
+WINAPI_ASSERT_OFFSET(struct winapi_hello_reply, reserved, 36);
 WINAPI_ASSERT_OFFSET(struct winapi_hello_reply, max_buffer_size, 40);
+WINAPI_ASSERT_OFFSET(struct winapi_hello_reply, max_bytes, 48);
 WINAPI_ASSERT_OFFSET(struct winapi_hello_reply, provider, 56);
 
 /* ---- SESSION_OPEN, SESSION_CLOSE (the latter has no payload) ------------------------------------ */
@@ -178,6 +191,9 @@ struct winapi_session_open_request {
 	uint32_t reserved; /* 0 */
 };
 WINAPI_ASSERT_SIZE(struct winapi_session_open_request, 16);
+WINAPI_ASSERT_OFFSET(struct winapi_session_open_request, gid, 4);
+WINAPI_ASSERT_OFFSET(struct winapi_session_open_request, pid, 8);
+WINAPI_ASSERT_OFFSET(struct winapi_session_open_request, reserved, 12);
 
 struct winapi_session_open_reply {
 	uint64_t session_id; /* never 0 */
@@ -200,6 +216,10 @@ struct winapi_buffer_register_request {
 	uint32_t gpadl[WINAPI_MAX_CHUNKS];
 };
 WINAPI_ASSERT_SIZE(struct winapi_buffer_register_request, 24 + 4 * WINAPI_MAX_CHUNKS);
+WINAPI_ASSERT_OFFSET(struct winapi_buffer_register_request, offset, 8);
+WINAPI_ASSERT_OFFSET(struct winapi_buffer_register_request, access, 12);
+WINAPI_ASSERT_OFFSET(struct winapi_buffer_register_request, chunk_count, 16);
+WINAPI_ASSERT_OFFSET(struct winapi_buffer_register_request, reserved, 20);
 WINAPI_ASSERT_OFFSET(struct winapi_buffer_register_request, gpadl, 24);
 
 struct winapi_buffer_register_reply {
@@ -240,7 +260,11 @@ struct winapi_batch_entry {
 	int32_t status;
 };
 WINAPI_ASSERT_SIZE(struct winapi_batch_entry, 16);
+WINAPI_ASSERT_OFFSET(struct winapi_batch_entry, method, 2);
+WINAPI_ASSERT_OFFSET(struct winapi_batch_entry, inline_size, 4);
+WINAPI_ASSERT_OFFSET(struct winapi_batch_entry, flags, 6);
 WINAPI_ASSERT_OFFSET(struct winapi_batch_entry, index, 8);
+WINAPI_ASSERT_OFFSET(struct winapi_batch_entry, status, 12);
 
 /* ---- APIs ---------------------------------------------------------------------------------------- */
 
@@ -264,6 +288,7 @@ struct winapi_list_request {
 	uint32_t reserved; /* 0 */
 };
 WINAPI_ASSERT_SIZE(struct winapi_list_request, 8);
+WINAPI_ASSERT_OFFSET(struct winapi_list_request, reserved, 4);
 
 struct winapi_api_desc {
 	uint32_t id;
@@ -279,7 +304,15 @@ struct winapi_api_desc {
 	char name[32]; /* NUL-terminated */
 };
 WINAPI_ASSERT_SIZE(struct winapi_api_desc, 88);
+WINAPI_ASSERT_OFFSET(struct winapi_api_desc, version, 4);
+WINAPI_ASSERT_OFFSET(struct winapi_api_desc, methods, 6);
+WINAPI_ASSERT_OFFSET(struct winapi_api_desc, flags, 8);
+WINAPI_ASSERT_OFFSET(struct winapi_api_desc, reserved, 12);
 WINAPI_ASSERT_OFFSET(struct winapi_api_desc, inline_work, 16);
+WINAPI_ASSERT_OFFSET(struct winapi_api_desc, calls, 24);
+WINAPI_ASSERT_OFFSET(struct winapi_api_desc, errors, 32);
+WINAPI_ASSERT_OFFSET(struct winapi_api_desc, bytes, 40);
+WINAPI_ASSERT_OFFSET(struct winapi_api_desc, host_ns, 48);
 WINAPI_ASSERT_OFFSET(struct winapi_api_desc, name, 56);
 
 /* Counters of the channel that asks, then of the whole provider. */
@@ -298,6 +331,17 @@ struct winapi_provider_stats {
 	uint64_t provider_bytes;
 };
 WINAPI_ASSERT_SIZE(struct winapi_provider_stats, 96);
+WINAPI_ASSERT_OFFSET(struct winapi_provider_stats, channel_replies, 8);
+WINAPI_ASSERT_OFFSET(struct winapi_provider_stats, channel_errors, 16);
+WINAPI_ASSERT_OFFSET(struct winapi_provider_stats, channel_in_flight, 24);
+WINAPI_ASSERT_OFFSET(struct winapi_provider_stats, channel_replies_queued, 32);
+WINAPI_ASSERT_OFFSET(struct winapi_provider_stats, session_buffers, 40);
+WINAPI_ASSERT_OFFSET(struct winapi_provider_stats, session_bytes, 48);
+WINAPI_ASSERT_OFFSET(struct winapi_provider_stats, bytes_copied, 56);
+WINAPI_ASSERT_OFFSET(struct winapi_provider_stats, provider_channels, 64);
+WINAPI_ASSERT_OFFSET(struct winapi_provider_stats, provider_sessions, 72);
+WINAPI_ASSERT_OFFSET(struct winapi_provider_stats, provider_buffers, 80);
+WINAPI_ASSERT_OFFSET(struct winapi_provider_stats, provider_bytes, 88);
 
 /* Echo: returns its inline data. */
 #define WINAPI_ECHO_CALL 0u
@@ -339,6 +383,7 @@ struct winapi_perf_latency_reply {
 	uint64_t send_ns;
 };
 WINAPI_ASSERT_SIZE(struct winapi_perf_latency_reply, 16);
+WINAPI_ASSERT_OFFSET(struct winapi_perf_latency_reply, send_ns, 8);
 
 enum winapi_perf_op {
 	WINAPI_PERF_READ = 0, /* read every byte of every buffer */
@@ -351,6 +396,7 @@ struct winapi_perf_throughput_request {
 	uint32_t iterations; /* passes over the buffers, 1 to WINAPI_PERF_MAX_ITERATIONS */
 };
 WINAPI_ASSERT_SIZE(struct winapi_perf_throughput_request, 8);
+WINAPI_ASSERT_OFFSET(struct winapi_perf_throughput_request, iterations, 4);
 
 #define WINAPI_PERF_MAX_ITERATIONS 1024u
 #define WINAPI_PERF_BUCKETS 256u
@@ -365,5 +411,7 @@ struct winapi_perf_throughput_reply {
 	uint32_t histogram[WINAPI_PERF_BUCKETS];
 };
 WINAPI_ASSERT_SIZE(struct winapi_perf_throughput_reply, 16 + 4 * WINAPI_PERF_BUCKETS);
+WINAPI_ASSERT_OFFSET(struct winapi_perf_throughput_reply, elapsed_ns, 8);
+WINAPI_ASSERT_OFFSET(struct winapi_perf_throughput_reply, histogram, 16);
 
 #endif /* WINAPI_PROTOCOL_H */

@@ -59,6 +59,7 @@ struct vmbus_msg_header {
 	uint32_t padding;
 };
 WINAPI_ASSERT_SIZE(struct vmbus_msg_header, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_msg_header, padding, 4);
 
 struct vmbus_initiate_contact {
 	struct vmbus_msg_header header;
@@ -69,6 +70,11 @@ struct vmbus_initiate_contact {
 	uint64_t monitor_page2; /* guest to host */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_initiate_contact, 40);
+WINAPI_ASSERT_OFFSET(struct vmbus_initiate_contact, version_requested, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_initiate_contact, target_vcpu, 12);
+WINAPI_ASSERT_OFFSET(struct vmbus_initiate_contact, interrupt_page, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_initiate_contact, monitor_page1, 24);
+WINAPI_ASSERT_OFFSET(struct vmbus_initiate_contact, monitor_page2, 32);
 
 struct vmbus_version_response {
 	struct vmbus_msg_header header;
@@ -78,6 +84,10 @@ struct vmbus_version_response {
 	uint32_t message_connection_id; /* from 5.0 on: where later messages go */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_version_response, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_version_response, version_supported, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_version_response, connection_state, 9);
+WINAPI_ASSERT_OFFSET(struct vmbus_version_response, padding, 10);
+WINAPI_ASSERT_OFFSET(struct vmbus_version_response, message_connection_id, 12);
 
 /* vmbus_offer_channel.channel_flags */
 #define VMBUS_OFFER_ENUMERATE_DEVICE_INTERFACE 0x0001u
@@ -100,8 +110,18 @@ struct vmbus_offer_channel {
 	uint32_t connection_id; /* for HvSignalEvent */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_offer_channel, 196);
+WINAPI_ASSERT_OFFSET(struct vmbus_offer_channel, interface_type, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_offer_channel, interface_instance, 24);
+WINAPI_ASSERT_OFFSET(struct vmbus_offer_channel, reserved1, 40);
+WINAPI_ASSERT_OFFSET(struct vmbus_offer_channel, channel_flags, 56);
+WINAPI_ASSERT_OFFSET(struct vmbus_offer_channel, mmio_megabytes, 58);
 WINAPI_ASSERT_OFFSET(struct vmbus_offer_channel, user_defined, 60);
+WINAPI_ASSERT_OFFSET(struct vmbus_offer_channel, sub_channel_index, 180);
+WINAPI_ASSERT_OFFSET(struct vmbus_offer_channel, reserved2, 182);
 WINAPI_ASSERT_OFFSET(struct vmbus_offer_channel, relid, 184);
+WINAPI_ASSERT_OFFSET(struct vmbus_offer_channel, monitor_id, 188);
+WINAPI_ASSERT_OFFSET(struct vmbus_offer_channel, monitor_allocated, 189);
+WINAPI_ASSERT_OFFSET(struct vmbus_offer_channel, dedicated_interrupt, 190);
 WINAPI_ASSERT_OFFSET(struct vmbus_offer_channel, connection_id, 192);
 
 /* RESCIND_OFFER, CLOSE_CHANNEL and RELID_RELEASED name a channel and nothing else. */
@@ -110,6 +130,7 @@ struct vmbus_channel_msg {
 	uint32_t relid;
 };
 WINAPI_ASSERT_SIZE(struct vmbus_channel_msg, 12);
+WINAPI_ASSERT_OFFSET(struct vmbus_channel_msg, relid, 8);
 
 struct vmbus_open_channel {
 	struct vmbus_msg_header header;
@@ -121,6 +142,12 @@ struct vmbus_open_channel {
 	uint8_t user_data[120];
 };
 WINAPI_ASSERT_SIZE(struct vmbus_open_channel, 148);
+WINAPI_ASSERT_OFFSET(struct vmbus_open_channel, relid, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_open_channel, open_id, 12);
+WINAPI_ASSERT_OFFSET(struct vmbus_open_channel, ring_gpadl, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_open_channel, target_vp, 20);
+WINAPI_ASSERT_OFFSET(struct vmbus_open_channel, downstream_page, 24);
+WINAPI_ASSERT_OFFSET(struct vmbus_open_channel, user_data, 28);
 
 struct vmbus_open_result {
 	struct vmbus_msg_header header;
@@ -129,6 +156,9 @@ struct vmbus_open_result {
 	uint32_t status; /* 0: open */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_open_result, 20);
+WINAPI_ASSERT_OFFSET(struct vmbus_open_result, relid, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_open_result, open_id, 12);
+WINAPI_ASSERT_OFFSET(struct vmbus_open_result, status, 16);
 
 /* A run of guest memory: ceil((byte_offset + byte_count) / 4096) page frame numbers follow. */
 struct vmbus_gpa_range {
@@ -136,6 +166,7 @@ struct vmbus_gpa_range {
 	uint32_t byte_offset; /* into the first page */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_gpa_range, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpa_range, byte_offset, 4);
 
 struct vmbus_gpadl_header {
 	struct vmbus_msg_header header;
@@ -146,6 +177,11 @@ struct vmbus_gpadl_header {
 	struct vmbus_gpa_range range; /* PFNs follow, as many as fit; the rest comes in bodies */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_gpadl_header, 28);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpadl_header, relid, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpadl_header, gpadl, 12);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpadl_header, range_buflen, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpadl_header, range_count, 18);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpadl_header, range, 20);
 
 struct vmbus_gpadl_body {
 	struct vmbus_msg_header header;
@@ -154,6 +190,8 @@ struct vmbus_gpadl_body {
 	/* PFNs follow */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_gpadl_body, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpadl_body, message_number, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpadl_body, gpadl, 12);
 
 #define VMBUS_GPADL_HEADER_PFNS 26u /* (240 - 28) / 8 */
 #define VMBUS_GPADL_BODY_PFNS 28u /* (240 - 16) / 8 */
@@ -166,6 +204,9 @@ struct vmbus_gpadl_created {
 	uint32_t status; /* 0: created */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_gpadl_created, 20);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpadl_created, relid, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpadl_created, gpadl, 12);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpadl_created, status, 16);
 
 struct vmbus_gpadl_teardown {
 	struct vmbus_msg_header header;
@@ -173,12 +214,15 @@ struct vmbus_gpadl_teardown {
 	uint32_t gpadl;
 };
 WINAPI_ASSERT_SIZE(struct vmbus_gpadl_teardown, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpadl_teardown, relid, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpadl_teardown, gpadl, 12);
 
 struct vmbus_gpadl_torndown {
 	struct vmbus_msg_header header;
 	uint32_t gpadl;
 };
 WINAPI_ASSERT_SIZE(struct vmbus_gpadl_torndown, 12);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpadl_torndown, gpadl, 8);
 
 struct vmbus_modify_channel {
 	struct vmbus_msg_header header;
@@ -186,6 +230,8 @@ struct vmbus_modify_channel {
 	uint32_t target_vp;
 };
 WINAPI_ASSERT_SIZE(struct vmbus_modify_channel, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_modify_channel, relid, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_modify_channel, target_vp, 12);
 
 /* Sent from bus 5.3 on; earlier buses leave MODIFY_CHANNEL unanswered. */
 struct vmbus_modify_response {
@@ -194,6 +240,8 @@ struct vmbus_modify_response {
 	uint32_t status;
 };
 WINAPI_ASSERT_SIZE(struct vmbus_modify_response, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_modify_response, relid, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_modify_response, status, 12);
 
 #pragma pack(pop)
 
@@ -216,6 +264,10 @@ struct vmbus_packet_descriptor {
 	uint64_t transaction_id;
 };
 WINAPI_ASSERT_SIZE(struct vmbus_packet_descriptor, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_packet_descriptor, offset8, 2);
+WINAPI_ASSERT_OFFSET(struct vmbus_packet_descriptor, length8, 4);
+WINAPI_ASSERT_OFFSET(struct vmbus_packet_descriptor, flags, 6);
+WINAPI_ASSERT_OFFSET(struct vmbus_packet_descriptor, transaction_id, 8);
 
 /* GPA_DIRECT: between descriptor and payload. One vmbus_gpa_range with its PFNs for each range. */
 struct vmbus_gpa_direct {
@@ -223,6 +275,7 @@ struct vmbus_gpa_direct {
 	uint32_t range_count;
 };
 WINAPI_ASSERT_SIZE(struct vmbus_gpa_direct, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_gpa_direct, range_count, 4);
 
 #define VMBUS_PACKET_TRAILER 8u /* (u64)write index before the packet << 32 */
 
@@ -240,7 +293,11 @@ struct vmbus_ring_header {
 	uint8_t reserved2[VMBUS_PAGE_SIZE - 68];
 };
 WINAPI_ASSERT_SIZE(struct vmbus_ring_header, VMBUS_PAGE_SIZE);
+WINAPI_ASSERT_OFFSET(struct vmbus_ring_header, read_index, 4);
+WINAPI_ASSERT_OFFSET(struct vmbus_ring_header, interrupt_mask, 8);
 WINAPI_ASSERT_OFFSET(struct vmbus_ring_header, pending_send_size, 12);
+WINAPI_ASSERT_OFFSET(struct vmbus_ring_header, reserved1, 16);
 WINAPI_ASSERT_OFFSET(struct vmbus_ring_header, feature_bits, 64);
+WINAPI_ASSERT_OFFSET(struct vmbus_ring_header, reserved2, 68);
 
 #endif /* WINAPI_VMBUS_H */

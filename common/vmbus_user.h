@@ -38,6 +38,7 @@ struct vmbus_user_header {
 	uint32_t size; /* bytes of payload */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_user_header, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_header, size, 4);
 
 /* What a guest believes about its bus. Recorded by the front-end from what it relays. */
 enum vmbus_user_entry_kind {
@@ -56,6 +57,9 @@ struct vmbus_user_entry {
 	uint32_t reserved; /* 0 */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_user_entry, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_entry, relid, 4);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_entry, gpadl, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_entry, reserved, 12);
 
 #define VMBUS_USER_MAX_ENTRIES 1000u
 
@@ -73,6 +77,15 @@ struct vmbus_user_state {
 	/* struct vmbus_user_entry[entry_count] follows */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_user_state, 48);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_state, version, 4);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_state, reserved, 6);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_state, bus_version, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_state, message_vp, 12);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_state, interrupt_page, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_state, monitor_page1, 24);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_state, monitor_page2, 32);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_state, flags, 40);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_state, entry_count, 44);
 
 #define VMBUS_USER_STATE_OFFERS_REQUESTED 1u
 
@@ -83,12 +96,16 @@ struct vmbus_user_ready {
 	uint64_t max_region_bytes; /* sum over the guest's regions */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_user_ready, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_ready, reserved, 2);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_ready, max_regions, 4);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_ready, max_region_bytes, 8);
 
 struct vmbus_user_refused {
 	int32_t error; /* negative errno */
 	char reason[124]; /* NUL-terminated */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_user_refused, 128);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_refused, reason, 4);
 
 /* Page-aligned, page-sized, no overlap with another region. REGION_DEL: size 0. */
 struct vmbus_user_region {
@@ -96,6 +113,7 @@ struct vmbus_user_region {
 	uint64_t size; /* bytes; the memfd is mapped from its start */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_user_region, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_region, size, 8);
 
 struct vmbus_user_region_done {
 	uint64_t gpa;
@@ -103,6 +121,8 @@ struct vmbus_user_region_done {
 	uint32_t reserved; /* 0 */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_user_region_done, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_region_done, error, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_region_done, reserved, 12);
 
 struct vmbus_user_vp {
 	uint32_t index;
@@ -110,12 +130,15 @@ struct vmbus_user_vp {
 	uint64_t event_flags_gpa; /* the VP's SynIC event flags page, or VMBUS_USER_FLAGS_OFF */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_user_vp, 16);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_vp, reserved, 4);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_vp, event_flags_gpa, 8);
 
 struct vmbus_user_channel {
 	uint32_t relid;
 	uint32_t connection_id; /* what the guest passes to HvSignalEvent; 0 in CHANNEL_GONE */
 };
 WINAPI_ASSERT_SIZE(struct vmbus_user_channel, 8);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_channel, connection_id, 4);
 
 /* GUEST_MESSAGE and HOST_MESSAGE: `size` - 8 bytes of message, 8 to 240. */
 struct vmbus_user_message {
@@ -124,5 +147,7 @@ struct vmbus_user_message {
 	uint8_t data[VMBUS_MESSAGE_MAX];
 };
 WINAPI_ASSERT_SIZE(struct vmbus_user_message, 248);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_message, reserved, 4);
+WINAPI_ASSERT_OFFSET(struct vmbus_user_message, data, 8);
 
 #endif /* WINAPI_VMBUS_USER_H */
