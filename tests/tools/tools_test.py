@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The tools against a private host: what they print, what they refuse, how they exit.
 
-Usage: tools_test.py WINAPI TEST_CLIENT COMPLETION
+Usage: tools_test.py WINAPI TEST_CLIENT
 """
 import json
 import os
@@ -12,13 +12,58 @@ import tempfile
 import xml.etree.ElementTree as ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from tap import check, finish, run, wait_for  # noqa: E402
+from tap import check, finish, run  # noqa: E402
 
-WINAPI, CLIENT, COMPLETION = sys.argv[1:4]
+WINAPI, CLIENT = sys.argv[1:3]
 
 
 def winapi(*arguments, stdin=""):
     return run(WINAPI, *arguments, "--transport", "local:", stdin=stdin)
+
+
+def check_parts():
+    """Each --*-only runs its part and no other."""
+    parts = {"--echo-only": (4, ["Echo"]), "--buffer-only": (18, ["Buffers"]),
+             "--perf-only": (2, ["Latency of a 64-byte echo", "Throughput on shared buffers, measured by the host"])}
+    headings = [heading for _, theirs in parts.values() for heading in theirs]
+    for option, (checks, ours) in parts.items():
+        done = run(CLIENT, "--transport", "local:", "--quick", option)
+        lines = done.stdout.splitlines()
+        check("test_client " + option, done.returncode == 0 and "%d checks passed, 0 failed" % checks in done.stdout and
+              [line for line in lines if line in headings] == ours, done)
+        client = json.loads(run(CLIENT, "--transport", "local:", "--quick", "--json", option).stdout)
+        check("and as JSON", client["passed"] == checks and ("latency" in client) == (option == "--perf-only") and
+              (client["throughput"] != []) == (option == "--perf-only"), client)
+    done = run(CLIENT, "--transport", "local:", "--quick", "--echo-only", "--perf-only")
+    check("test_client with two of them", "6 checks passed" in done.stdout and "Buffers" not in done.stdout, done)
+
+
+def watch(*options):
+    """What two rounds of `stat --watch` print; it goes on until it is ended."""
+    process = subprocess.Popen([WINAPI, "stat", "--transport", "local:", "--watch", "1", *options], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    rounds, lines = [], []
+    for line in process.stdout:
+        lines.append(line)
+        # An empty line stands between rounds, and in front of the list of APIs, which ends each but for JSON.
+        if line.endswith("perf test\n") or line == "}\n":
+            rounds.append("".join(lines))
+            lines = []
+        if len(rounds) == 2:
+            break
+    alive = process.poll() is None
+    process.terminate()
+    process.communicate()
+    return rounds, alive
+
+
+def check_watch():
+    rounds, alive = watch()
+    calls = [int(text.split("calls", 1)[1].split()[0]) for text in rounds]
+    check("stat --watch prints again and again", alive and len(rounds) == 2 and calls[0] < calls[1], rounds)
+    rounds, alive = watch("--json")
+    calls = [json.loads(text)["calls"] for text in rounds]
+    check("stat --watch --json, too", alive and len(rounds) == 2 and calls[0] < calls[1], rounds)
 
 
 def main():
@@ -59,11 +104,8 @@ def main():
     client = json.loads(run(CLIENT, "--transport", "local:", "--quick", "--json").stdout)
     check("test_client --json", client["failed"] == 0 and client["passed"] == len(client["checks"]) and
           client["latency"]["round_trip"]["p50"] > 0, client)
-    done = run(CLIENT, "--transport", "local:", "--echo-only")
-    check("test_client --echo-only", done.returncode == 0 and "4 checks passed" in done.stdout, done)
-    check("the completion is sound", run("bash", "-n", COMPLETION).returncode == 0 and
-          "buffer" in run("bash", "-c", ". %s; COMP_WORDS=(winapi b) COMP_CWORD=1; _winapi; echo ${COMPREPLY[@]}"
-                          % COMPLETION).stdout)
+    check_parts()
+    check_watch()
     return finish()
 
 
