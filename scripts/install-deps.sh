@@ -15,7 +15,7 @@ demo)
 	packages="$build"
 	;;
 check)
-	packages="$build clang clang-format libclang-rt-14-dev libcmocka-dev valgrind scdoc man-db groff-base gnuplot-nox \
+	packages="$build clang clang-format libclang-rt-14-dev libcmocka-dev valgrind scdoc man-db groff-base systemd gnuplot-nox \
 		python3 strace g++ bash patch $wine osslsigncode openssl $vm"
 	;;
 check-wine)
