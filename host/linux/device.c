@@ -11,6 +11,7 @@
 #include "hostd.h"
 
 #define BUDGET 64u /* packets of one channel before the next has its turn */
+#define EXTERNALS_MAX (4u << 20) /* bytes of a channel: words about pages, 16 for each that lies alone */
 #define PUBLISH_EVERY 16u /* replies: the guest starts on them while more are made */
 
 /* A GPADL that the core uses, in the core's words. */
@@ -24,6 +25,7 @@ struct mapping {
 struct external {
 	struct external *next;
 	struct external **link;
+	size_t bytes;
 	struct wp_segments segments;
 	struct wp_segment segment[];
 };
@@ -67,14 +69,50 @@ bool device_stop_polling(struct device *device)
 	return true;
 }
 
+/* What stalled a channel may be over. */
+static void resume_now(struct task *task)
+{
+	struct device *device = (struct device *)((char *)task - offsetof(struct device, resume_task));
+
+	__atomic_store_n(&device->resume_posted, 0, __ATOMIC_RELEASE);
+	device->stalled = false;
+	if (device->core)
+		activate(device);
+}
+
+/* On any thread. */
+static void resume(void *transport)
+{
+	struct device *device = transport;
+
+	if (!__atomic_exchange_n(&device->resume_posted, 1, __ATOMIC_ACQ_REL)) {
+		device->resume_task.run = resume_now;
+		ring_thread_post(device->guest->thread, &device->resume_task);
+	}
+}
+
 /* ---- Packets ---------------------------------------------------------------------------------------- */
+
+/* Is there room for a packet's pages among those of others? If not, the end of one of them resumes the device. */
+static bool external_fits(struct device *device, size_t bytes)
+{
+	bool fits;
+
+	wp_lock(&device->externals_lock);
+	fits = !device->externals || device->external_bytes + bytes <= EXTERNALS_MAX;
+	device->external_awaited = !fits;
+	wp_unlock(&device->externals_lock);
+	return fits;
+}
 
 static struct external *external_new(struct device *device, const struct vmbus_packet *packet)
 {
-	struct external *ext = malloc(sizeof(*ext) + packet->segment_count * sizeof(ext->segment[0]));
+	size_t bytes = sizeof(struct external) + packet->segment_count * sizeof(struct wp_segment);
+	struct external *ext = malloc(bytes);
 
 	if (!ext)
 		return NULL;
+	ext->bytes = bytes;
 	for (uint32_t i = 0; i < packet->segment_count; i++)
 		ext->segment[i] = (struct wp_segment){ packet->segments[i].data, packet->segments[i].size };
 	ext->segments = (struct wp_segments){ ext->segment, packet->segment_count, packet->segment_bytes };
@@ -84,20 +122,28 @@ static struct external *external_new(struct device *device, const struct vmbus_p
 	if (ext->next)
 		ext->next->link = &ext->next;
 	device->externals = ext;
+	device->external_bytes += bytes;
 	wp_unlock(&device->externals_lock);
 	return ext;
 }
 
 static void external_free(struct device *device, struct external *ext)
 {
+	bool awaited;
+
 	if (!ext)
 		return;
 	wp_lock(&device->externals_lock);
 	*ext->link = ext->next;
 	if (ext->next)
 		ext->next->link = ext->link;
+	device->external_bytes -= ext->bytes;
+	awaited = device->external_awaited;
+	device->external_awaited = false;
 	wp_unlock(&device->externals_lock);
 	free(ext);
+	if (awaited)
+		resume(device);
 }
 
 bool device_uses(struct device *device, const uint8_t *start, size_t size)
@@ -127,6 +173,13 @@ static int take_packet(struct device *device)
 		return -EPROTO;
 	}
 	if (packet.segments) {
+		size_t bytes = packet.segment_count * sizeof(struct wp_segment);
+
+		if (!external_fits(device, bytes)) {
+			vmbus_channel_leave(device->channel, &packet);
+			device->stalled = true;
+			return 0;
+		}
 		ext = external_new(device, &packet);
 		vmbus_channel_leave(device->channel, &packet);
 		if (!ext)
@@ -305,26 +358,6 @@ static void unmap_gpadl(void *transport, uint32_t gpadl)
 	if (!__atomic_exchange_n(&device->unmap_posted, 1, __ATOMIC_ACQ_REL)) {
 		device->unmap_task.run = unmap_now;
 		ring_thread_post(device->guest->thread, &device->unmap_task);
-	}
-}
-
-static void resume_now(struct task *task)
-{
-	struct device *device = (struct device *)((char *)task - offsetof(struct device, resume_task));
-
-	__atomic_store_n(&device->resume_posted, 0, __ATOMIC_RELEASE);
-	device->stalled = false;
-	if (device->core)
-		activate(device);
-}
-
-static void resume(void *transport)
-{
-	struct device *device = transport;
-
-	if (!__atomic_exchange_n(&device->resume_posted, 1, __ATOMIC_ACQ_REL)) {
-		device->resume_task.run = resume_now;
-		ring_thread_post(device->guest->thread, &device->resume_task);
 	}
 }
 

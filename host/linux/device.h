@@ -34,6 +34,8 @@ struct device {
 	struct mapping *mappings; /* of GPADLs */
 	struct mapping *unused; /* that the core let go, to be unmapped on the ring thread */
 	struct external *externals; /* GPA-direct packets that aren't complete */
+	size_t external_bytes; /* what these take */
+	bool external_awaited; /* a packet waits for one of them to end */
 };
 
 void device_init(struct device *device, struct guest *guest);

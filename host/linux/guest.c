@@ -242,6 +242,7 @@ HOT_PATH static void signal_guest(void *owner, uint32_t relid, uint32_t vp)
 {
 	struct guest *guest = owner;
 	struct guest_vp *to;
+	int err;
 
 	wp_lock(&guest->vp_lock);
 	to = &guest->vp[vp < VMBUS_USER_MAX_VPS && guest->vp[vp].call >= 0 ? vp : 0];
@@ -249,8 +250,10 @@ HOT_PATH static void signal_guest(void *owner, uint32_t relid, uint32_t vp)
 		if (to->flags)
 			set_event_flag(to->flags, relid);
 		/* The guest made it so, and each time it does holds up the others of this thread. */
-		if (eventfd_signal(to->call))
-			guest_fail_soon(guest, "its call eventfd can't be written");
+		err = eventfd_signal(to->call);
+		if (err)
+			guest_fail_soon(guest, err == -ENOMEM ? "no timer is left to signal it with" :
+								"its call eventfd can't be written");
 	}
 	wp_unlock(&guest->vp_lock);
 }
@@ -446,6 +449,8 @@ static int on_region_add(struct guest *guest, struct incoming *in)
 		err = guest_memory_add(&guest->memory, region.gpa, region.size, take_fd(in));
 	if (!err)
 		find_event_flags(guest);
+	if (err == -ENOSPC)
+		guest_complain(guest, "a region is over a limit, or no mappings are left for it");
 	region_done(guest, region.gpa, err);
 	return 0;
 }

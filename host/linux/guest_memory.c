@@ -15,6 +15,7 @@
 #include "../../common/hot.h"
 
 #define PAGE 4096u
+#define POPULATED_AT_ONCE (64u << 10) /* bytes: what a peer can have charged to us before we notice */
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 /* ---- Mappings --------------------------------------------------------------------------------------- */
@@ -85,20 +86,9 @@ static bool overlaps(const struct guest_memory *memory, uint64_t gpa, uint64_t s
 }
 
 /*
- * Is it as large as the region, with all its pages? Those behind its end count as well and could hide holes, so they go
- * first: a sealed file can be cut to the size that it has, and to no other.
- */
-static bool allocated(int fd, uint64_t size)
-{
-	struct stat st;
-
-	return !ftruncate(fd, (off_t)size) && !fstat(fd, &st) && (uint64_t)st.st_blocks * 512 >= size;
-}
-
-/*
  * A memfd that can no longer change its size, so that no access behind its end can be provoked. Pages of
- * hugetlb could run out at an access. An ordinary peer's is all in the region and must be allocated already, so that
- * the memory is charged to the peer and not to us.
+ * hugetlb could run out at an access. An ordinary peer's is all in the region. The seals first: they tell a memfd from
+ * files whose owner decides how long fstat() takes. Nothing here takes the inode's lock, which a peer may hold.
  */
 static int check_file(const struct guest_memory *memory, int fd, uint64_t size)
 {
@@ -112,9 +102,7 @@ static int check_file(const struct guest_memory *memory, int fd, uint64_t size)
 		return -EINVAL;
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size < size)
 		return -EINVAL;
-	if (!memory->trusted && !allocated(fd, size))
-		return -EINVAL;
-	return 0;
+	return memory->trusted || (uint64_t)st.st_size == size ? 0 : -EINVAL;
 }
 
 static int check_place(const struct guest_memory *memory, uint64_t gpa, uint64_t size)
@@ -128,18 +116,62 @@ static int check_place(const struct guest_memory *memory, uint64_t gpa, uint64_t
 	return 0;
 }
 
+static void *map_file(int fd, void *at, size_t size, off_t offset, int flags)
+{
+	void *data = mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | flags, fd, offset);
+
+	return data == MAP_FAILED ? NULL : data;
+}
+
+static uint64_t blocks(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) ? 0 : (uint64_t)st.st_blocks;
+}
+
+/*
+ * Maps all pages in, a few at a time, as long as that takes no memory: the file's size in blocks may hide holes, since
+ * pages behind its end count as well. (lseek() would tell, but waits for the inode's lock.)
+ */
+static bool populate(const struct guest_region *region)
+{
+	const uint64_t before = blocks(region->fd);
+	size_t step;
+
+	if (before * 512 < region->size)
+		return false;
+	for (size_t at = 0; at < region->size; at += step) {
+		step = region->size - at < POPULATED_AT_ONCE ? region->size - at : POPULATED_AT_ONCE;
+		if (!map_file(region->fd, region->data + at, step, (off_t)at, MAP_FIXED | MAP_POPULATE) ||
+		    blocks(region->fd) > before)
+			return false;
+	}
+	return true;
+}
+
+/* An ordinary peer's memory must be allocated already, so that it is charged to the peer and not to us. */
+static int map_allocated(struct guest_memory *memory, struct guest_region *region)
+{
+	region->data = map_file(region->fd, NULL, region->size, 0, 0);
+	if (!region->data)
+		return -ENOMEM;
+	if (memory->trusted || populate(region))
+		return 0;
+	munmap(region->data, region->size);
+	return -EINVAL;
+}
+
 static int map_region(struct guest_memory *memory, struct guest_region *region)
 {
-	int populate = memory->trusted ? 0 : MAP_POPULATE;
-	void *data = mmap(NULL, region->size, PROT_READ | PROT_WRITE, MAP_SHARED | populate, region->fd, 0);
+	int err = map_allocated(memory, region);
 
-	if (data == MAP_FAILED)
-		return -ENOMEM;
-	madvise(data, region->size, MADV_DONTDUMP);
-	region->data = data;
-	region->guard = guard_watch(data, region->size, &memory->faulted);
+	if (err)
+		return err;
+	madvise(region->data, region->size, MADV_DONTDUMP);
+	region->guard = guard_watch(region->data, region->size, &memory->faulted);
 	if (!region->guard) {
-		munmap(data, region->size);
+		munmap(region->data, region->size);
 		return -ENOMEM;
 	}
 	return 0;

@@ -35,6 +35,13 @@ void report(const char *name, const char *wrong)
 
 /* ---- Descriptors that were closed before: another thread of the application may have the number by then ------ */
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CLOSE_IS_TAKEN /* it follows descriptors by a close() of its own */
+#endif
+#endif
+
+#ifndef CLOSE_IS_TAKEN
 static unsigned int bad_closes; /* atomic */
 
 /* In front of the C library's, for libwinapi too. */
@@ -46,6 +53,19 @@ int close(int fd)
 		__atomic_fetch_add(&bad_closes, 1, __ATOMIC_RELAXED);
 	return err;
 }
+
+static void report_closes(void)
+{
+	report("no descriptor is closed twice",
+	       __atomic_load_n(&bad_closes, __ATOMIC_RELAXED) ? "close() of what wasn't open" : NULL);
+}
+#else
+static void report_closes(void)
+{
+	printf("ok %u - no descriptor is closed twice # SKIP the race detector has a close() of its own\n",
+	       ++count);
+}
+#endif
 
 /* ---- What must not be left ------------------------------------------------------------------------------ */
 
@@ -142,8 +162,7 @@ int main(int argc, char **argv)
 	host_rings();
 	host_waits();
 	user_mistakes(argv[1]);
-	report("no descriptor is closed twice",
-	       __atomic_load_n(&bad_closes, __ATOMIC_RELAXED) ? "close() of what wasn't open" : NULL);
+	report_closes();
 	printf("1..%u\n", count);
 	return failed || !count ? 1 : 0;
 }

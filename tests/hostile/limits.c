@@ -122,11 +122,13 @@ static bool threads_take_turns(void)
 	struct winapi_open_options options = WINAPI_OPEN_OPTIONS_INIT;
 	pthread_t thread[2 * IN_FLIGHT];
 	struct winapi *asleep;
-	bool good;
+	bool good = true;
 
 	options.poll = WINAPI_POLL_NEVER;
 	options.timeout_ms = WINAPI_TIMEOUT_INFINITE;
-	good = !winapi_open(&asleep, uri, &options);
+	/* The daemon notices in its own time that others have gone. */
+	while (winapi_open(&asleep, uri, &options))
+		;
 	for (unsigned int i = 0; good && i < 2 * IN_FLIGHT; i++)
 		good = !pthread_create(&thread[i], NULL, call_again_and_again, asleep);
 	for (unsigned int i = 0; good && i < 2 * IN_FLIGHT; i++) {
@@ -166,8 +168,8 @@ static const struct {
 	{ "buffers", buffers },
 	{ "bytes in all buffers", bytes },
 	{ "calls in flight", in_flight },
-	{ "threads that take turns", threads_take_turns },
 	{ "clients", clients },
+	{ "threads that take turns", threads_take_turns },
 };
 
 int main(int argc, char **argv)
