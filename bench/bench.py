@@ -62,7 +62,7 @@ PAUSED_PEERS = ["unix_64_paused", "zeromq_64_paused", "nng_64_paused", "libqb_64
 
 ROUNDS = 7 # at least
 ENOUGH = 3 # rounds alone
-BUDGET_S = 370 # no round begins later
+BUDGET_S = 290 # no round begins later
 ALONE = 0.85 # of the fastest that a core was seen to be
 # A round, in this order. floor: mode, count; peer: name, count, count with pauses; ours: mode, how the daemon polls,
 # count. When quick, of calls that take microseconds a tenth is made.
