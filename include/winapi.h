@@ -2,8 +2,8 @@
 /*
  * libwinapi: call APIs of the Windows host from a Linux guest.
  *
- * Errors: functions return 0 (or a count) on success and a negative errno on failure; errno itself is
- * left alone. winapi_error_message() has a sentence about the calling thread's last failure.
+ * Errors: functions return 0 (or a count) on success and a negative errno on failure; errno itself isn't
+ * part of it and may have any value afterwards. winapi_error_message() has a sentence about the calling thread's last failure.
  *
  * Threads: any function may be called from any thread, many at a time on one handle, unless its
  * comment says otherwise. A handle isn't usable in a child after fork(): every function that needs the
@@ -193,8 +193,8 @@ struct winapi_call {
 /*
  * Calls and waits. 0, or the negative errno of what went wrong; where the host refused, call->status
  * has its exact word. -EMSGSIZE: the output is larger than out_capacity (out_size says how large;
- * nothing was copied). -ETIMEDOUT: the call ended here, but its buffers stay in use until the host's
- * word comes. -EAGAIN: too many calls in flight. -ENODEV: the host is gone.
+ * nothing was copied). -ETIMEDOUT: the call ended here, but if it was sent its buffers stay in use until
+ * the host's word comes. -EAGAIN: too many calls in flight. -ENODEV: the host is gone.
  */
 WINAPI_PUBLIC int winapi_call(struct winapi *handle, struct winapi_call *call);
 

@@ -63,6 +63,32 @@ static const char *descriptor_tells_the_end(struct winapi *handle, const struct 
 	return NULL;
 }
 
+/* An index that no honest host writes: it stays there, and there is always something to look at. */
+static void spoil_ring(struct fake_host *h)
+{
+	VMBUS_RING_STORE(&h->down->write_index, 4);
+	fake_call(h);
+}
+
+/* The reply may be lost with the ring; its completion isn't. */
+static const char *descriptor_tells_of_nonsense(struct winapi *handle, const struct host_case *c)
+{
+	struct pollfd fd = { .fd = winapi_fd(handle), .events = POLLIN };
+	const struct winapi_call call = echo(1, 0);
+	struct winapi_completion done;
+	int got = 0, n;
+
+	EXPECT(fd.fd >= 0 && winapi_submit(handle, &call, 1) == 1);
+	while ((n = winapi_complete(handle, &done, 1, 0)) >= 0) {
+		got += n;
+		if (!n)
+			EXPECT(poll(&fd, 1, LONG_MS) == 1);
+	}
+	EXPECT(n == c->wanted && got == 1);
+	EXPECT(winapi_complete(handle, &done, 1, SHORT_MS) == c->wanted);
+	return NULL;
+}
+
 /* Who asks without ever waiting finds out, too. */
 static const char *asking_tells_the_end(struct winapi *handle, const struct host_case *c)
 {
@@ -81,11 +107,14 @@ static void ends(void)
 {
 	static void (*const hang_up)(struct fake_host *) = fake_hang_up;
 	static void (*const rescind)(struct fake_host *) = fake_rescind;
+	static void (*const spoil)(struct fake_host *) = spoil_ring;
 	static const struct host_case cases[] = {
 		{ "the descriptor tells that the socket is closed", leave_after_echo, &hang_up, 0, 0,
 		  descriptor_tells_the_end, -ENODEV },
 		{ "the descriptor tells of a rescind", leave_after_echo, &rescind, 0, 0,
 		  descriptor_tells_the_end, -ENODEV },
+		{ "the descriptor tells of a ring that makes no sense", leave_after_echo, &spoil, 0, 0,
+		  descriptor_tells_of_nonsense, -ENODEV },
 		{ "asking without waiting tells of a rescind", leave_after_echo, &rescind, 0, 0,
 		  asking_tells_the_end, -ENODEV },
 	};
@@ -157,6 +186,51 @@ static const char *plain_memory(struct winapi *handle, const struct host_case *c
 	return NULL;
 }
 
+static void region_is_done(struct fake_host *h, uint64_t gpa)
+{
+	const struct vmbus_user_region_done done = { .gpa = gpa };
+
+	fake_record(h, VMBUS_USER_REGION_DONE, &done, sizeof(done), sizeof(done), -1, -1);
+}
+
+/* Maps memory when nobody waits for it any more. What is asked for next must be another place: that one is taken. */
+static bool slow_to_map(struct fake_host *h, const struct fake_event *e)
+{
+	static uint64_t late;
+
+	if (e->step != FAKE_REGION_ADD || !e->nth)
+		return false;
+	if (e->nth == 1) {
+		late = e->id;
+		return true;
+	}
+	region_is_done(h, late);
+	if (e->id == late)
+		fake_hang_up(h);
+	return e->id == late;
+}
+
+static const char *plain_memory_later(struct winapi *handle, const struct host_case *c)
+{
+	struct winapi_buffer_ref ref = { .address = malloc(PLAIN),
+					 .length = PLAIN,
+					 .access = WINAPI_HOST_READS };
+	struct winapi_call call = echo(1, SHORT_MS);
+	int first, second;
+
+	call.buffers = &ref;
+	call.buffer_count = 1;
+	first = winapi_call(handle, &call);
+	call.timeout_ms = LONG_MS;
+	call.out_capacity = 0;
+	call.out = NULL;
+	second = winapi_call(handle, &call);
+	free(ref.address);
+	EXPECT(first == c->wanted);
+	EXPECT(second == 0 || second == -EMSGSIZE);
+	return NULL;
+}
+
 static bool slow_to_unregister(struct fake_host *h, const struct fake_event *e)
 {
 	if (e->step != FAKE_UNREGISTER)
@@ -203,6 +277,8 @@ static void timeouts(void)
 		{ "an earlier deadline ends a wait", no_answer, NULL, 0, 0, an_earlier_deadline, 0 },
 		{ "the call's timeout is that of its plain memory", no_more_memory, NULL, LONG_MS, 0,
 		  plain_memory, -ETIMEDOUT },
+		{ "memory that is mapped too late", slow_to_map, NULL, LONG_MS, 0, plain_memory_later,
+		  -ETIMEDOUT },
 		{ "a buffer that was given back late is freed again", slow_to_unregister, NULL, SHORT_MS, 0,
 		  free_again, -ETIMEDOUT },
 		{ "a host that never stops talking", talk_forever, NULL, SHORT_MS, 0, call_times_out,

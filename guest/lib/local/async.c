@@ -4,6 +4,7 @@
  * flight or uncollected; the pollable descriptor is an epoll over the host's interrupt, an eventfd of
  * our own, and a timer for the earliest deadline.
  */
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -169,13 +170,20 @@ static ALWAYS_INLINE int prepare(struct local *local, struct request *request, c
 	return err;
 }
 
-/* How many more ends the queue has room for, besides those of the calls in flight. */
-static uint32_t queue_room(struct local *local)
+/*
+ * Counts calls as in flight, as many as the queue has room for the ends of. Whose end is being pushed is in both counts
+ * meanwhile, so that they never say too little in this order.
+ */
+static uint32_t reserve(struct local *local, uint32_t wanted)
 {
-	uint32_t taken = __atomic_load_n(&local->async_in_flight, __ATOMIC_RELAXED) + uncollected(local);
-	uint32_t limit = local->done.capacity - local->table_size; /* other threads may submit as well */
+	uint32_t taken =
+		__atomic_fetch_add(&local->async_in_flight, wanted, __ATOMIC_SEQ_CST) + uncollected(local);
+	uint32_t room = taken < local->done.capacity ? local->done.capacity - taken : 0;
 
-	return taken < limit ? limit - taken : 0;
+	if (room >= wanted)
+		return wanted;
+	__atomic_fetch_sub(&local->async_in_flight, wanted - room, __ATOMIC_SEQ_CST);
+	return room;
 }
 
 #define SUBMIT_AT_ONCE 32u /* slots taken, and calls sent, with one lock */
@@ -281,10 +289,12 @@ static unsigned int submit_some(struct local *local, const struct winapi_call *c
 {
 	struct group group;
 	bool plain = buffers_plain(calls);
-	uint32_t wanted = plain ? 1 : together(calls, count), room = queue_room(local), unsent;
+	uint32_t reserved = reserve(local, plain ? 1 : together(calls, count)), unsent;
 
 	group.call = calls;
-	group.count = request_take_many(local, group.request, wanted < room ? wanted : room);
+	group.count = request_take_many(local, group.request, reserved);
+	if (group.count < reserved)
+		__atomic_fetch_sub(&local->async_in_flight, reserved - group.count, __ATOMIC_SEQ_CST);
 	group.sent = 0;
 	group.now = now;
 	group.deadline = NO_DEADLINE;
@@ -292,8 +302,6 @@ static unsigned int submit_some(struct local *local, const struct winapi_call *c
 		*err = fail(-EAGAIN, "too many calls are in flight or uncollected: winapi_complete some");
 		return 0;
 	}
-	/* Before their packets can be answered. */
-	__atomic_fetch_add(&local->async_in_flight, group.count, __ATOMIC_RELAXED);
 	*err = plain ? send_plain(local, &group) : send_shared(local, &group);
 	unsent = group.count - group.sent;
 	if (unsent) {
@@ -462,15 +470,30 @@ static unsigned int collect_waiting(struct local *local, struct winapi_completio
 	return n;
 }
 
-/* For who waits on the descriptor next: until nothing is there and it will tell. */
+#define ARMING_ROUNDS 64u
+
+/* For who waits on the descriptor next: until nothing is there and it will tell; not for ever, as a host may go on. */
 static unsigned int collect_arming(struct local *local, struct winapi_completion *out, unsigned int max)
+{
+	bus_look(local); /* the socket may be what it told of */
+	for (unsigned int i = 0; i < ARMING_ROUNDS; i++) {
+		unsigned int n = collect(local, out, max);
+
+		if (n || __atomic_load_n(&local->lost, __ATOMIC_ACQUIRE) || arm(local))
+			return n;
+	}
+	async_notify(local);
+	return 0;
+}
+
+/* The host is gone: takes what has ended by that, once it has. Whoever noticed first may not have come to it yet. */
+static unsigned int collect_last(struct local *local, struct winapi_completion *out, unsigned int max)
 {
 	unsigned int n;
 
-	bus_look(local); /* the socket may be what it told of */
-	do
-		n = collect(local, out, max);
-	while (!n && !arm(local));
+	calls_end_all(local, -(int32_t)__atomic_load_n(&local->lost, __ATOMIC_ACQUIRE));
+	while (!(n = pop(local, out, max)) && __atomic_load_n(&local->async_in_flight, __ATOMIC_SEQ_CST))
+		sched_yield();
 	return n;
 }
 
@@ -491,11 +514,7 @@ int async_complete(struct winapi *handle, struct winapi_completion *completions,
 
 	if (n)
 		return (int)n;
-	if (local_check(local)) {
-		n = pop(local, completions, max);
-		return n ? (int)n : local_check(local);
-	}
-	if (timeout_ms) {
+	if (timeout_ms && !local_check(local)) {
 		__atomic_fetch_add(&local->completers, 1, __ATOMIC_SEQ_CST);
 		n = collect_waiting(local, completions, max, timeout_ms);
 		__atomic_fetch_sub(&local->completers, 1, __ATOMIC_RELAXED);
@@ -504,6 +523,8 @@ int async_complete(struct winapi *handle, struct winapi_completion *completions,
 		n = collect_arming(local, completions, max);
 	else if (!n && !timeout_ms)
 		look_at_times(local);
+	if (!n && __atomic_load_n(&local->lost, __ATOMIC_ACQUIRE))
+		n = collect_last(local, completions, max);
 	return n ? (int)n : local_check(local);
 }
 

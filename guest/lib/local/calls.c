@@ -269,17 +269,15 @@ HOT_PATH int request_write(struct local *local, struct request *request, struct 
 	winapi_header_pack(header, h);
 	request->type = h->type;
 	request->session = h->session_id;
-	/* Before the packet can be seen: its reply may come at once. */
-	__atomic_store_n(&request->word, with_state(word, REQUEST_PENDING), __ATOMIC_RELEASE);
 	if (held && held->piece.size)
 		err = write_gpa_direct(local, id, &held->piece, parts, &payload);
 	else
 		err = vmbus_ring_write(&local->out, VMBUS_PACKET_INBAND,
 				       VMBUS_PACKET_FLAG_COMPLETION_REQUESTED, id, 0, parts + 1, PARTS - 1);
-	if (err) {
-		set_state(request, REQUEST_FREE);
+	if (err)
 		return err;
-	}
+	/* Before it is published, as its reply may come at once; and not before it is written, as it may end from here on. */
+	__atomic_store_n(&request->word, with_state(word, REQUEST_PENDING), __ATOMIC_RELEASE);
 	vmbus_ring_stop_awaiting(&local->out);
 	count_up(&local->calls);
 	return 0;
@@ -497,6 +495,9 @@ HOT_PATH void calls_drain(struct local *local)
 	int got = 0;
 
 	ended.count = ended.pushed = 0; /* and not the whole array, for a single reply */
+	/* What a reply would be copied to may be gone: see local_shut_down. */
+	if (__atomic_load_n(&local->base.closing, __ATOMIC_ACQUIRE))
+		return;
 
 	/* No more than the ring holds: a host that floods must not keep a caller here past its timeout. */
 	while (most-- && (got = vmbus_ring_next(&local->in, &packet)) > 0) {

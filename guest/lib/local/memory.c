@@ -52,6 +52,8 @@ static int region_add(struct local *local, uint64_t size, bool slab, struct regi
 		return fail(-ENOMEM, "no memory");
 	region->size = size;
 	region->gpa = local->next_gpa;
+	/* A gap, so that nothing runs from one into the next; also where this fails, as its answer may be yet to come. */
+	local->next_gpa += size + PAGE;
 	if (slab) {
 		region->used = (uint8_t *)(region + 1);
 		region->free_pages = (uint32_t)(size / PAGE);
@@ -63,6 +65,8 @@ static int region_add(struct local *local, uint64_t size, bool slab, struct regi
 		     winapi_strerror(err));
 	} else {
 		err = bus_add_region(local, region->gpa, size, fd, deadline);
+		if (err == -ETIMEDOUT)
+			bus_remove_region(local, region->gpa, 0); /* for when the host gets to it */
 		if (err)
 			munmap(region->data, size);
 	}
@@ -72,7 +76,6 @@ static int region_add(struct local *local, uint64_t size, bool slab, struct regi
 		free(region);
 		return err;
 	}
-	local->next_gpa += size + PAGE; /* a gap, so that nothing runs from one into the next */
 	region->next = local->regions;
 	local->regions = region;
 	*out = region;
